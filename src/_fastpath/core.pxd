@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C core as Cython sees it: declarations only, one block per header."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef extern from "error.h":
+    struct fp_error:
+        int number
+        const char *step
+        const char *path
+
+cdef extern from "plan.h":
+    struct fp_operation_info:
+        const char *name
+        const char *signature
+    enum:
+        FP_OP_COUNT
+        FP_PLAN_MAGIC
+        FP_PLAN_VERSION
+        FP_SLOT_COUNT
+        FP_SLOT_ROOT
+    const fp_operation_info fp_operation_table[1]
+
+cdef extern from "execute.h":
+    struct fp_sandbox:
+        int pidfd
+        int pid
+        uint64_t start_time
+    void fp_sandbox_init(fp_sandbox *sandbox, int state_fd) nogil
+    void fp_sandbox_deinit(fp_sandbox *sandbox) nogil
+    int fp_sandbox_execute(fp_sandbox *sandbox, const void *plan, size_t size, const int *slots, int count,
+                           fp_error *error) nogil
+    int fp_sandbox_run_hooks(fp_sandbox *sandbox, const void *plan, size_t size, fp_error *error) nogil
+    int fp_sandbox_release(fp_sandbox *sandbox, fp_error *error) nogil
+
+cdef extern from "sealed.h":
+    int fp_sealed_memfd(const char *name, const void *data, size_t size, bint executable, fp_error *error) nogil
+
+cdef extern from "state.h":
+    enum fp_status:
+        FP_STOPPED
+    enum:
+        FP_FLAG_HOOKS
+    struct fp_record:
+        uint32_t status
+        uint32_t flags
+        int64_t pid
+        uint64_t start_time
+        uint32_t head_size
+        uint32_t tail_size
+    struct fp_state:
+        fp_record record
+        char *text
+    void fp_state_deinit(fp_state *state) nogil
+    int fp_state_read(int state_fd, fp_state *ret, fp_error *error) nogil
+    int fp_state_write(int state_fd, const fp_state *state, fp_error *error) nogil
+    fp_status fp_state_status(const fp_state *state) nogil
+    const char *fp_status_name(fp_status status) nogil
+    char *fp_state_json(const fp_state *state, fp_status status) nogil
+    int fp_state_lock(int root_fd, const char *id, int timeout_ms, fp_error *error) nogil
+    int fp_state_remove(int root_fd, const char *id, fp_error *error) nogil
+
+cdef extern from "journal.h":
+    int fp_journal_undo(int state_fd, fp_error *error) nogil
+
+cdef extern from "lifecycle.h":
+    int fp_lifecycle_start(int state_fd, fp_state *state, fp_error *error) nogil
+    int fp_lifecycle_kill(const fp_state *state, int number, fp_error *error) nogil
+    int fp_lifecycle_end(const fp_state *state, fp_error *error) nogil
+
+cdef extern from "hook.h":
+    struct fp_hook:
+        const char *path
+        const char **argv
+        const char **environment
+        const void *input
+        uint64_t input_size
+        int64_t timeout_s
+        const char *directory
+        int root_fd
+    int fp_hook_run(const fp_hook *hook, fp_error *error) nogil
+
+cdef extern from "kernel.h":
+    struct fp_open_how:
+        uint64_t flags
+        uint64_t mode
+        uint64_t resolve
+    enum:
+        FP_RESOLVE_IN_ROOT
+        FP_RESOLVE_NO_MAGICLINKS
+    int fp_openat2(int dirfd, const char *path, const fp_open_how *how) nogil
+
+cdef extern from "elf.h":
+    struct fp_image:
+        uint64_t size
+        uint32_t kind
+        uint32_t solo5_target
+        uint32_t solo5_version
+        uint16_t boot_protocol
+        uint16_t machine
+        uint8_t bits
+        bint multiboot
+        bint pvh
+    struct fp_elf_dependencies:
+        char *interpreter
+        char *rpath
+        char *runpath
+        char **needed
+        size_t needed_count
+        uint16_t machine
+        uint8_t bits
+    int fp_image_identify(int fd, fp_image *ret, fp_error *error) nogil
+    int fp_elf_dependencies_read "fp_elf_dependencies"(int fd, fp_elf_dependencies *ret, fp_error *error) nogil
+    void fp_elf_dependencies_deinit(fp_elf_dependencies *dependencies) nogil
+
+cdef extern from *:
+    """
+    extern const char fp_init_image_start[], fp_init_image_end[];
+    """
+    const char *fp_init_image_start
+    const char *fp_init_image_end

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+// Operations of the stages enter and exec; see enter.h.  One process, one thread, no way back: a failure ends it.
+#define _GNU_SOURCE
+#include "enter.h"
+
+#include "cleanup.h"
+#include "hook.h"
+#include "kernel.h"
+#include "protocol.h"
+
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+static void drop_slot(int *slots, int64_t slot)
+{
+    if (slots[slot] >= 0)
+        close(slots[slot]);
+    slots[slot] = -1;
+}
+
+/* On top of the old /, which stays this process's root until pivot_root; paths are relative from here on. */
+static int attach_root(int *slots, struct fp_error *error)
+{
+    if (fp_move_mount(slots[FP_SLOT_ROOT], AT_FDCWD, "/") < 0)
+        return fp_fail(error, "move_mount", "the monitor's root");
+    if (fchdir(slots[FP_SLOT_ROOT]) < 0)
+        return fp_fail(error, "chdir", "the monitor's root");
+    return 0;
+}
+
+static int attach(int *slots, int64_t slot, const char *path, struct fp_error *error)
+{
+    if (fp_move_mount(slots[slot], AT_FDCWD, path) < 0)
+        return fp_fail(error, "move_mount", path);
+    drop_slot(slots, slot);
+    return 0;
+}
+
+/* pivot_root(2), "pivot_root(".", ".")": the old root ends up on top of the new one and goes from there. */
+static int pivot_root(struct fp_error *error)
+{
+    if (fp_pivot_root(".", ".") < 0)
+        return fp_fail(error, "pivot_root", NULL);
+    if (umount2(".", MNT_DETACH) < 0)
+        return fp_fail(error, "umount", "the old root");
+    if (chdir("/") < 0)
+        return fp_fail(error, "chdir", "/");
+    return 0;
+}
+
+static int set_oom_score_adj(int64_t score, struct fp_error *error)
+{
+    char text[24];
+    int length = snprintf(text, sizeof(text), "%lld", (long long)score);
+    _cleanup_close_ int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, text, (size_t)length) != length)
+        return fp_fail(error, "write", "/proc/self/oom_score_adj");
+    return 0;
+}
+
+static int take_terminal(int *slots, int64_t slot, struct fp_error *error)
+{
+    int fd = slots[slot];
+    if (ioctl(fd, TIOCSCTTY, 0) < 0)
+        return fp_fail(error, "set the controlling terminal", NULL);
+    for (int stream = 0; stream < 3; stream++)
+        if (dup2(fd, stream) < 0)
+            return fp_fail(error, "dup", "terminal");
+    drop_slot(slots, slot);
+    return 0;
+}
+
+static int run_hook(const struct fp_operation *operation, const int *slots, struct fp_error *error)
+{
+    const union fp_argument *argument = operation->arguments;
+    _cleanup_free_ const char **argv = calloc(argument[2].count + 1, sizeof(*argv));
+    _cleanup_free_ const char **environment = calloc(argument[3].count + 1, sizeof(*environment));
+    if (!argv || !environment)
+        return fp_fail(error, "hook", argument[1].text);
+    fp_vector(&argument[2], argv);
+    fp_vector(&argument[3], environment);
+    struct fp_hook hook = {.path = argument[1].text,
+                           .argv = argv,
+                           .environment = environment,
+                           .input = argument[5].text,
+                           .input_size = argument[5].length,
+                           .timeout_s = argument[4].integer,
+                           .directory = argument[6].text,
+                           .root_fd = argument[0].integer < 0 ? -1 : slots[argument[0].integer]};
+    return fp_hook_run(&hook, error);
+}
+
+static int set_rlimit(const union fp_argument *argument, struct fp_error *error)
+{
+    struct rlimit limit = {(rlim_t)argument[1].integer, (rlim_t)argument[2].integer};
+    if (setrlimit((int)argument[0].integer, &limit) < 0) {
+        char text[64];
+        snprintf(text, sizeof(text), "resource %d to %lld, %lld", (int)argument[0].integer,
+                 (long long)argument[1].integer, (long long)argument[2].integer);
+        return fp_fail(error, "setrlimit", text);
+    }
+    return 0;
+}
+
+static int set_groups(const union fp_argument *argument, struct fp_error *error)
+{
+    gid_t groups[1024];
+    if (argument->count > sizeof(groups) / sizeof(*groups))
+        return fp_fail_with(error, E2BIG, "setgroups", NULL);
+    for (uint64_t i = 0; i < argument->count; i++)
+        groups[i] = (gid_t)fp_numbers(argument)[i];
+    if (setgroups(argument->count, groups) < 0)
+        return fp_fail(error, "setgroups", NULL);
+    return 0;
+}
+
+/* Capabilities are kept across the change of user; the operation `capabilities` says which remain. */
+static int set_user(int64_t uid, int64_t gid, struct fp_error *error)
+{
+    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+        return fp_fail(error, "prctl", "PR_SET_KEEPCAPS");
+    if (setresgid((gid_t)gid, (gid_t)gid, (gid_t)gid) < 0)
+        return fp_fail(error, "setresgid", NULL);
+    if (setresuid((uid_t)uid, (uid_t)uid, (uid_t)uid) < 0)
+        return fp_fail(error, "setresuid", NULL);
+    return 0;
+}
+
+static int set_bounding_set(int64_t keep, struct fp_error *error)
+{
+    for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
+        if (!(keep >> capability & 1) && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0)
+            return fp_fail(error, "prctl", "PR_CAPBSET_DROP");
+    return 0;
+}
+
+static int set_capabilities(const union fp_argument *argument, struct fp_error *error)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+    for (int i = 0; i < 2; i++) {
+        data[i].effective = (uint32_t)(argument[0].integer >> 32 * i);
+        data[i].permitted = (uint32_t)(argument[1].integer >> 32 * i);
+        data[i].inheritable = (uint32_t)(argument[2].integer >> 32 * i);
+    }
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+        return fp_fail(error, "prctl", "PR_CAP_AMBIENT_CLEAR_ALL");
+    if (syscall(SYS_capset, &header, data) < 0)
+        return fp_fail(error, "capset", NULL);
+    for (int capability = 0; capability < 64; capability++)
+        if (argument[3].integer >> capability & 1 &&
+            prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) < 0)
+            return fp_fail(error, "prctl", "PR_CAP_AMBIENT_RAISE");
+    return 0;
+}
+
+static int load_filter(const union fp_argument *argument, struct fp_error *error)
+{
+    struct sock_fprog program = {.len = (unsigned short)(argument->length / sizeof(struct sock_filter)),
+                                 .filter = (struct sock_filter *)(uintptr_t)argument->text};
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
+        return fp_fail(error, "seccomp", NULL);
+    return 0;
+}
+
+static int credentials(const struct fp_operation *operation, struct fp_error *error)
+{
+    const union fp_argument *argument = operation->arguments;
+    switch (operation->code) {
+    case FP_OP_RLIMIT:
+        return set_rlimit(argument, error);
+    case FP_OP_UMASK:
+        umask((mode_t)argument[0].integer);
+        return 0;
+    case FP_OP_GROUPS:
+        return set_groups(argument, error);
+    case FP_OP_USER:
+        return set_user(argument[0].integer, argument[1].integer, error);
+    case FP_OP_BOUNDING_SET:
+        return set_bounding_set(argument[0].integer, error);
+    case FP_OP_CAPABILITIES:
+        return set_capabilities(argument, error);
+    case FP_OP_NO_NEW_PRIVILEGES:
+        return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? fp_fail(error, "prctl", "PR_SET_NO_NEW_PRIVS") : 0;
+    case FP_OP_SECCOMP:
+        return load_filter(argument, error);
+    default:
+        return fp_fail_with(error, EINVAL, "plan", fp_operation_table[operation->code].name);
+    }
+}
+
+int fp_enter_operation(const struct fp_operation *operation, int *slots, struct fp_error *error)
+{
+    const union fp_argument *argument = operation->arguments;
+    switch (operation->code) {
+    case FP_OP_ATTACH_ROOT:
+        return attach_root(slots, error);
+    case FP_OP_ATTACH:
+        return attach(slots, argument[0].integer, argument[1].text, error);
+    case FP_OP_PIVOT_ROOT:
+        return pivot_root(error);
+    case FP_OP_READ_ONLY:
+        if (fp_mount_setattr(slots[FP_SLOT_ROOT], 0, FP_MOUNT_ATTR_RDONLY, 0) < 0)
+            return fp_fail(error, "mount_setattr", "the monitor's root");
+        return 0;
+    case FP_OP_HOSTNAME:
+        return sethostname(argument[0].text, argument[0].length) < 0 ? fp_fail(error, "sethostname", argument[0].text) : 0;
+    case FP_OP_DOMAINNAME:
+        return setdomainname(argument[0].text, argument[0].length) < 0
+                   ? fp_fail(error, "setdomainname", argument[0].text)
+                   : 0;
+    case FP_OP_OOM_SCORE_ADJ:
+        return set_oom_score_adj(argument[0].integer, error);
+    case FP_OP_TERMINAL:
+        return take_terminal(slots, argument[0].integer, error);
+    case FP_OP_HOOK:
+        return run_hook(operation, slots, error);
+    default:
+        return credentials(operation, error);
+    }
+}
+
+int fp_enter_exec(const struct fp_operation *operation, int notify_fd, struct fp_error *error)
+{
+    const union fp_argument *argument = operation->arguments;
+    const char **argv = calloc(argument[1].count + 1, sizeof(*argv));
+    const char **environment = calloc(argument[2].count + 1, sizeof(*environment));
+    if (!argv || !environment)
+        return fp_fail(error, "exec", argument[0].text);
+    fp_vector(&argument[1], argv);
+    fp_vector(&argument[2], environment);
+    fp_default_signals();
+    const struct fp_error none = {0};
+    fp_send_result(notify_fd, &none); /* a caller that died meanwhile is no reason to stop */
+    execve(argument[0].text, (char *const *)argv, (char *const *)environment);
+    return fp_fail(error, "exec", argument[0].text);
+}

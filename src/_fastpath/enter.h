@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The stages enter and exec, in urunc-init: from the caller's view of the machine to the monitor's. */
+#pragma once
+
+#include "plan.h"
+
+/* Execute one operation.  `slots` are urunc-init's; what an operation uses up it closes. */
+int fp_enter_operation(const struct fp_operation *operation, int *slots, struct fp_error *error);
+
+/* Replace this process; `notify_fd` gets a zero result just before.  Returns only with an error. */
+int fp_enter_exec(const struct fp_operation *operation, int notify_fd, struct fp_error *error);

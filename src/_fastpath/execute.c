@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+// The caller's half of the executor; see execute.h and protocol.h.
+#define _GNU_SOURCE
+#include "execute.h"
+
+#include "cleanup.h"
+#include "clone.h"
+#include "journal.h"
+#include "kernel.h"
+#include "protocol.h"
+#include "sealed.h"
+
+#include <linux/nsfs.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+/* urunc-init as the linker put it in (init_image.S): run from memory, never from a file that a container could
+ * come to write to (CVE-2019-5736). */
+extern const char fp_init_image_start[], fp_init_image_end[];
+
+enum { STACK_SIZE = 64 << 10, SCRATCH_FD = 64 };
+
+void fp_sandbox_init(struct fp_sandbox *sandbox, int state_fd)
+{
+    *sandbox = (struct fp_sandbox){.state_fd = state_fd, .sync_fd = -1, .start_fd = -1, .pidfd = -1};
+    for (int i = 0; i < FP_SLOT_COUNT; i++)
+        sandbox->slots[i] = -1;
+}
+
+void fp_sandbox_deinit(struct fp_sandbox *sandbox)
+{
+    if (sandbox->sync_fd >= 0 && sandbox->pidfd >= 0) {
+        fp_pidfd_send_signal(sandbox->pidfd, SIGKILL);
+        siginfo_t info;
+        while (waitid((idtype_t)P_PIDFD, (id_t)sandbox->pidfd, &info, WEXITED) < 0 && errno == EINTR)
+            ;
+    }
+    fp_close_guard(&sandbox->sync_fd);
+    fp_close_guard(&sandbox->start_fd);
+    fp_close_guard(&sandbox->pidfd);
+    for (int i = 0; i < FP_SLOT_COUNT; i++)
+        fp_close_guard(&sandbox->slots[i]);
+    for (int i = 0; i < sandbox->join_count; i++)
+        fp_close_guard(&sandbox->joins[i].fd);
+    fp_sandbox_init(sandbox, sandbox->state_fd);
+}
+
+static int open_namespace(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error)
+{
+    const char *path = operation->arguments[1].text;
+    int type = (int)operation->arguments[0].integer;
+    if (sandbox->join_count == FP_JOINS_MAX)
+        return fp_fail_with(error, E2BIG, "join", path);
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return fp_fail(error, "open namespace", path);
+    int found = ioctl(fd, NS_GET_NSTYPE);
+    if (found != type)
+        return fp_fail_with(error, EINVAL, found < 0 ? "not a namespace" : "a namespace of another type", path);
+    sandbox->joins[sandbox->join_count++] = (struct fp_join){type, fp_take_fd(&fd)};
+    return 0;
+}
+
+static int listen_for_start(struct fp_sandbox *sandbox, struct fp_error *error)
+{
+    struct sockaddr_un address;
+    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0 || fp_unix_address(sandbox->state_fd, FP_SOCKET, &address) < 0 ||
+        bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 1) < 0)
+        return fp_fail(error, "listen", FP_SOCKET);
+    sandbox->start_fd = fp_take_fd(&fd);
+    return 0;
+}
+
+struct child {
+    const struct fp_sandbox *sandbox;
+    int sync_fd, image_fd;
+    struct fp_clone_args second; /* for a joined pid namespace, which holds for children only */
+    long pid;                    /* of the second clone */
+    struct fp_error *error;
+};
+
+/* Everything below runs in the child with the caller's memory, on a stack of its own, while the caller waits: system
+ * calls only, no malloc, no locks (signal-safety(7)).  fp_fail writes to the caller's own struct. */
+static int execute_image(void *argument)
+{
+    struct child *child = argument;
+    static const char *const argv[] = {"urunc-init", NULL}, *const environment[] = {NULL};
+    const int from[] = {child->sync_fd, child->sandbox->start_fd, child->image_fd};
+    int scratch[3];
+    for (int i = 0; i < 3; i++)
+        if ((scratch[i] = fcntl(from[i], F_DUPFD, SCRATCH_FD)) < 0)
+            return fp_fail(child->error, "dup", NULL);
+    for (int i = 0; i < 3; i++)
+        if (dup3(scratch[i], FP_SYNC_FD + i, FP_SYNC_FD + i == FP_IMAGE_FD ? O_CLOEXEC : 0) < 0)
+            return fp_fail(child->error, "dup", NULL);
+    /* whatever a client has leaked into us ends here */
+    if (fp_close_range(FP_IMAGE_FD + 1, ~0u) < 0)
+        return fp_fail(child->error, "close_range", NULL);
+    fp_execveat(FP_IMAGE_FD, argv, environment);
+    return fp_fail(child->error, "exec", "urunc-init");
+}
+
+static int join_and_execute(void *argument)
+{
+    struct child *child = argument;
+    const struct fp_join *pid_namespace = NULL;
+    for (int i = 0; i < child->sandbox->join_count; i++) {
+        const struct fp_join *join = &child->sandbox->joins[i];
+        if (join->type == CLONE_NEWPID)
+            pid_namespace = join;
+        if (setns(join->fd, join->type) < 0)
+            return fp_fail(child->error, "setns", NULL);
+    }
+    if (!pid_namespace)
+        return execute_image(child);
+    child->pid = fp_clone3(&child->second, execute_image, child);
+    if (child->pid < 0)
+        return fp_fail_with(child->error, (int)-child->pid, "clone", NULL);
+    return 0;
+}
+
+static void reap(int pidfd)
+{
+    siginfo_t info;
+    while (waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED) < 0 && errno == EINTR)
+        ;
+}
+
+static int clone_child(struct fp_sandbox *sandbox, uint64_t namespaces, struct child *child, char *stacks,
+                       struct fp_error *error)
+{
+    child->second = (struct fp_clone_args){.flags = CLONE_VM | CLONE_VFORK | CLONE_PARENT,
+                                           .stack = (uintptr_t)stacks + STACK_SIZE,
+                                           .stack_size = STACK_SIZE};
+    struct fp_clone_args first = {.flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | namespaces,
+                                  .pidfd = (uintptr_t)&sandbox->pidfd,
+                                  .exit_signal = SIGCHLD,
+                                  .stack = (uintptr_t)stacks,
+                                  .stack_size = STACK_SIZE};
+    /* a handler of the caller's must not run in the child, on the caller's memory */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    long pid = fp_clone3(&first, join_and_execute, child);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (pid < 0)
+        return fp_fail_with(error, (int)-pid, "clone", "namespaces");
+    if (error->number || child->pid) {
+        reap(sandbox->pidfd); /* it failed, or was only the step into the pid namespace */
+        fp_close_guard(&sandbox->pidfd);
+        sandbox->pidfd = -1;
+    }
+    if (error->number)
+        return -1;
+    sandbox->pid = (pid_t)(child->pid ? child->pid : pid);
+    if (sandbox->pidfd < 0 && (sandbox->pidfd = fp_pidfd_open(sandbox->pid)) < 0)
+        return fp_fail(error, "pidfd_open", NULL);
+    return 0;
+}
+
+static int note_process(struct fp_sandbox *sandbox, struct fp_error *error)
+{
+    struct fp_process process;
+    if (!fp_process_stat(sandbox->pid, &process))
+        return fp_fail_with(error, ESRCH, "clone", "urunc-init ended at once");
+    sandbox->start_time = process.start_time;
+    char words[64];
+    snprintf(words, sizeof(words), "%d %llu", (int)sandbox->pid, (unsigned long long)process.start_time);
+    return fp_journal_add(sandbox->state_fd, "process", words, error);
+}
+
+static int await_reply(struct fp_sandbox *sandbox, struct fp_error *error)
+{
+    struct fp_error reply;
+    int received = fp_receive_result(sandbox->sync_fd, &reply, error);
+    if (received == 0)
+        return fp_fail_with(error, ECONNRESET, "urunc-init", "it ended before it was ready");
+    if (received > 0 && reply.number == 0)
+        return 0;
+    if (received > 0)
+        *error = reply;
+    return -1;
+}
+
+static int start_init(struct fp_sandbox *sandbox, uint64_t namespaces, struct fp_error *error)
+{
+    int pair[2];
+    if (sandbox->pid)
+        return fp_fail_with(error, EEXIST, "plan", "a second clone");
+    if (listen_for_start(sandbox, error) < 0)
+        return -1;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return fp_fail(error, "socketpair", NULL);
+    _cleanup_close_ int theirs = pair[1];
+    sandbox->sync_fd = pair[0];
+    _cleanup_close_ int image =
+        fp_sealed_memfd("urunc-init", fp_init_image_start, (size_t)(fp_init_image_end - fp_init_image_start), true, error);
+    if (image < 0)
+        return -1;
+    char *stacks = mmap(NULL, 2 * STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    if (stacks == MAP_FAILED)
+        return fp_fail(error, "mmap", "stack");
+    struct child child = {.sandbox = sandbox, .sync_fd = theirs, .image_fd = image, .error = error};
+    int status = clone_child(sandbox, namespaces, &child, stacks, error);
+    munmap(stacks, 2 * STACK_SIZE);
+    if (status < 0 || note_process(sandbox, error) < 0)
+        return -1;
+    close(fp_take_fd(&theirs)); /* or its end of file would never come */
+    close(fp_take_fd(&sandbox->start_fd));
+    return await_reply(sandbox, error);
+}
+
+static int send_plan(struct fp_sandbox *sandbox, enum fp_request_kind kind, const void *bytes, size_t size,
+                     struct fp_error *error)
+{
+    struct fp_request request = {.kind = kind, .plan_size = (uint32_t)size};
+    _cleanup_close_ int plan = fp_sealed_memfd("urunc-plan", bytes, size, false, error);
+    if (plan < 0 || fp_send_request(sandbox->sync_fd, &request, plan, sandbox->slots, error) < 0)
+        return -1;
+    return await_reply(sandbox, error);
+}
+
+static int keep_slots(struct fp_sandbox *sandbox, const int *slots, int count, struct fp_error *error)
+{
+    for (int i = 0; i < count; i++) {
+        int slot = i + FP_SLOT_ROOT + 1;
+        if (slot >= FP_SLOT_COUNT)
+            return fp_fail_with(error, E2BIG, "plan", "descriptors");
+        fp_close_guard(&sandbox->slots[slot]);
+        sandbox->slots[slot] = slots[i] < 0 ? -1 : fcntl(slots[i], F_DUPFD_CLOEXEC, 3);
+        if (slots[i] >= 0 && sandbox->slots[slot] < 0)
+            return fp_fail(error, "dup", "a descriptor of the plan");
+    }
+    return 0;
+}
+
+static int execute_operation(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error)
+{
+    switch (operation->code) {
+    case FP_OP_JOIN:
+        return open_namespace(sandbox, operation, error);
+    case FP_OP_CLONE:
+        return start_init(sandbox, (uint64_t)operation->arguments[0].integer, error);
+    default:
+        return fp_root_operation(sandbox, operation, error);
+    }
+}
+
+int fp_sandbox_execute(struct fp_sandbox *sandbox, const void *bytes, size_t size, const int *slots, int slot_count,
+                       struct fp_error *error)
+{
+    struct fp_plan plan;
+    struct fp_operation operation;
+    if (fp_plan_open(bytes, size, &plan, error) < 0 || keep_slots(sandbox, slots, slot_count, error) < 0)
+        return -1;
+    for (uint32_t offset = 0; fp_plan_next(&plan, &offset, &operation);) {
+        if (operation.code == FP_OP_STAGE) {
+            if (operation.arguments[0].integer >= FP_STAGE_ENTER)
+                return send_plan(sandbox, FP_KEEP, bytes, size, error);
+        } else if (execute_operation(sandbox, &operation, error) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int fp_sandbox_run_hooks(struct fp_sandbox *sandbox, const void *bytes, size_t size, struct fp_error *error)
+{
+    struct fp_plan plan;
+    if (fp_plan_open(bytes, size, &plan, error) < 0)
+        return -1;
+    return send_plan(sandbox, FP_RUN_NOW, bytes, size, error);
+}
+
+int fp_sandbox_release(struct fp_sandbox *sandbox, struct fp_error *error)
+{
+    struct fp_request request = {.kind = FP_COMMIT};
+    if (fp_send_request(sandbox->sync_fd, &request, -1, NULL, error) < 0 || await_reply(sandbox, error) < 0)
+        return -1;
+    close(fp_take_fd(&sandbox->sync_fd));
+    return 0;
+}

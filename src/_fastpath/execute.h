@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The caller's half of the executor: makes what a plan names, starts urunc-init, hands it the rest. */
+#pragma once
+
+#include "plan.h"
+#include "process.h"
+#include <sys/un.h>
+
+enum { FP_JOINS_MAX = 8 };
+
+struct fp_join {
+    int type; /* CLONE_NEW* */
+    int fd;
+};
+
+/* One container in the making.  It owns its descriptors; `state_fd` (the state directory) is the caller's. */
+struct fp_sandbox {
+    int state_fd;
+    int sync_fd;  /* to urunc-init until it is committed */
+    int start_fd; /* listening, until urunc-init has it */
+    int pidfd;
+    pid_t pid;
+    uint64_t start_time;
+    int slots[FP_SLOT_COUNT];
+    struct fp_join joins[FP_JOINS_MAX];
+    int join_count;
+};
+
+void fp_sandbox_init(struct fp_sandbox *sandbox, int state_fd);
+
+/* Close everything; a urunc-init that was not released is killed and reaped first. */
+void fp_sandbox_deinit(struct fp_sandbox *sandbox);
+
+/* Execute the stages sandbox and root of a plan; a plan that has later stages is then given to urunc-init, which
+ * keeps it for start.  `slots` are borrowed (numbered from 1; duplicates are kept). */
+int fp_sandbox_execute(struct fp_sandbox *sandbox, const void *bytes, size_t size, const int *slots, int slot_count,
+                       struct fp_error *error);
+
+/* Have urunc-init run a plan of hooks now, in the container's namespaces and before its root changes. */
+int fp_sandbox_run_hooks(struct fp_sandbox *sandbox, const void *bytes, size_t size, struct fp_error *error);
+
+/* From here on the container lives without its maker: urunc-init waits for start. */
+int fp_sandbox_release(struct fp_sandbox *sandbox, struct fp_error *error);
+
+/* Operations of stage root (root.c, console.c). */
+int fp_root_operation(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error);
+int fp_console_create(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error);
+
+/* The address of a socket whose path may be longer than sun_path: `name` below `dirfd`, by /proc/self/fd. */
+int fp_unix_address(int dirfd, const char *name, struct sockaddr_un *ret);

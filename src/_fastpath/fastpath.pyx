@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+# cython: language_level=3, embedsignature=False, binding=False
+"""urunc._fastpath: converts, releases the lock, raises.  No policy; _fastpath.pyi is the documentation."""
+
+from core cimport *
+from libc.stdlib cimport free
+from posix.fcntl cimport O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDONLY
+
+from os import close, fsencode, strerror
+
+
+cdef raise_error(const fp_error *error):
+    """The one place that raises: OSError(errno, text, path) with the step that failed in `.step`."""
+    cdef str path = (<bytes>error.path).decode("utf-8", "surrogateescape")
+    raised = OSError(error.number, strerror(error.number), path or None)
+    raised.step = (<bytes>error.step).decode("utf-8", "surrogateescape")
+    raise raised
+
+
+OPERATIONS = {
+    fp_operation_table[code].name.decode(): (code, fp_operation_table[code].signature.decode())
+    for code in range(FP_OP_COUNT)
+}
+STAGES = {"sandbox": 0, "root": 1, "enter": 2, "exec": 3}
+STATUSES = {fp_status_name(<fp_status>status).decode(): status for status in range(1, FP_STOPPED + 1)}
+FLAG_HOOKS = FP_FLAG_HOOKS
+
+
+cdef bytes integer(object value):
+    return int(value).to_bytes(8, "little", signed=True)
+
+
+cdef bytes text(object value):
+    cdef bytes data = fsencode(value)
+    return integer(len(data)) + data + bytes(8 - len(data) % 8)
+
+
+cdef bytes argument(str kind, object value):
+    if kind == "i":
+        return integer(value)
+    if kind == "n":
+        return integer(len(value)) + b"".join([integer(item) for item in value])
+    if kind == "v":
+        return integer(len(value)) + b"".join([text(item) for item in value])
+    return text(value)
+
+
+cdef bytes operation(tuple given):
+    cdef str name = given[0]
+    code, signature = OPERATIONS[name]
+    values = given[1:] if name != "stage" else (STAGES[given[1]],)
+    if len(values) != len(signature):
+        raise ValueError(f"plan: {name} takes {len(signature)} arguments, not {len(values)}")
+    cdef bytes body = b"".join([argument(kind, value) for kind, value in zip(signature, values)])
+    return (<int>code).to_bytes(4, "little") + (len(body) + 8).to_bytes(4, "little") + body
+
+
+def pack(operations):
+    cdef list packed = [operation(given) for given in operations]
+    cdef bytes body = b"".join(packed)
+    return (FP_PLAN_MAGIC.to_bytes(4, "little") + FP_PLAN_VERSION.to_bytes(4, "little")
+            + (len(body) + 16).to_bytes(4, "little") + len(packed).to_bytes(4, "little") + body)
+
+
+cdef class Sandbox:
+    cdef fp_sandbox sandbox
+
+    def __cinit__(self, int state_fd):
+        fp_sandbox_init(&self.sandbox, state_fd)
+
+    def __dealloc__(self):
+        fp_sandbox_deinit(&self.sandbox)
+
+    @property
+    def pid(self):
+        return self.sandbox.pid
+
+    @property
+    def start_time(self):
+        return self.sandbox.start_time
+
+    def execute(self, bytes plan, tuple descriptors=()):
+        cdef fp_error error
+        cdef int[64] slots
+        cdef int count = len(descriptors), status
+        cdef const char *data = plan
+        cdef size_t size = len(plan)
+        error.number = 0
+        if count > FP_SLOT_COUNT:
+            raise ValueError("plan: too many descriptors")
+        for i in range(count):
+            slots[i] = descriptors[i]
+        with nogil:
+            status = fp_sandbox_execute(&self.sandbox, data, size, slots, count, &error)
+        if status < 0:
+            raise_error(&error)
+
+    def run_hooks(self, bytes plan):
+        cdef fp_error error
+        cdef int status
+        cdef const char *data = plan
+        cdef size_t size = len(plan)
+        error.number = 0
+        with nogil:
+            status = fp_sandbox_run_hooks(&self.sandbox, data, size, &error)
+        if status < 0:
+            raise_error(&error)
+
+    def release(self):
+        cdef fp_error error
+        cdef int status
+        error.number = 0
+        with nogil:
+            status = fp_sandbox_release(&self.sandbox, &error)
+        if status < 0:
+            raise_error(&error)
+
+    def close(self):
+        with nogil:
+            fp_sandbox_deinit(&self.sandbox)
+
+
+cdef class State:
+    cdef fp_state state
+
+    def __cinit__(self, int state_fd):
+        cdef fp_error error
+        error.number = 0
+        if fp_state_read(state_fd, &self.state, &error) < 0:
+            raise_error(&error)
+
+    def __dealloc__(self):
+        fp_state_deinit(&self.state)
+
+    @property
+    def pid(self):
+        return self.state.record.pid
+
+    @property
+    def start_time(self):
+        return self.state.record.start_time
+
+    @property
+    def flags(self):
+        return self.state.record.flags
+
+    def status(self):
+        return fp_status_name(fp_state_status(&self.state)).decode()
+
+    def json(self, str status):
+        cdef char *text = fp_state_json(&self.state, <fp_status><int>STATUSES[status])
+        if text is NULL:
+            raise MemoryError
+        try:
+            return text.decode()
+        finally:
+            free(text)
+
+    def start(self, int state_fd):
+        cdef fp_error error
+        cdef int status
+        error.number = 0
+        with nogil:
+            status = fp_lifecycle_start(state_fd, &self.state, &error)
+        if status < 0:
+            raise_error(&error)
+
+    def kill(self, int number):
+        cdef fp_error error
+        error.number = 0
+        if fp_lifecycle_kill(&self.state, number, &error) < 0:
+            raise_error(&error)
+
+    def end(self):
+        cdef fp_error error
+        cdef int status
+        error.number = 0
+        with nogil:
+            status = fp_lifecycle_end(&self.state, &error)
+        if status < 0:
+            raise_error(&error)
+
+
+def write_state(int state_fd, str status, int64_t pid, uint64_t start_time, int flags, str head, str tail):
+    cdef fp_error error
+    cdef fp_state state
+    cdef bytes first = head.encode(), second = tail.encode()
+    cdef bytes both = first + second
+    error.number = 0
+    state.record.status = STATUSES[status]
+    state.record.flags = flags
+    state.record.pid = pid
+    state.record.start_time = start_time
+    state.record.head_size = len(first)
+    state.record.tail_size = len(second)
+    state.text = both
+    if fp_state_write(state_fd, &state, &error) < 0:
+        raise_error(&error)
+
+
+def lock(int root_fd, str container_id, int timeout_ms):
+    cdef fp_error error
+    cdef bytes name = fsencode(container_id)
+    cdef const char *data = name
+    cdef int fd
+    error.number = 0
+    with nogil:
+        fd = fp_state_lock(root_fd, data, timeout_ms, &error)
+    if fd < 0:
+        raise_error(&error)
+    return fd
+
+
+def remove(int root_fd, str container_id):
+    cdef fp_error error
+    error.number = 0
+    if fp_state_remove(root_fd, fsencode(container_id), &error) < 0:
+        raise_error(&error)
+
+
+def undo(int state_fd):
+    cdef fp_error error
+    cdef int status
+    error.number = 0
+    with nogil:
+        status = fp_journal_undo(state_fd, &error)
+    if status < 0:
+        raise_error(&error)
+
+
+cdef class Strings:
+    """A NULL-terminated array of C strings that lives as long as this object."""
+    cdef const char *items[1025]
+    cdef tuple owner
+
+    def __cinit__(self, strings):
+        self.owner = tuple([fsencode(item) for item in strings])
+        if len(self.owner) > 1024:
+            raise ValueError("more than 1024 arguments for a hook")
+        for i in range(len(self.owner)):
+            self.items[i] = <bytes>self.owner[i]
+        self.items[len(self.owner)] = NULL
+
+
+def run_hook(str path, argv, environment, bytes stdin, int64_t timeout_s, str directory):
+    cdef fp_error error
+    cdef fp_hook hook
+    cdef int status
+    cdef bytes path_bytes = fsencode(path), directory_bytes = fsencode(directory)
+    cdef Strings arguments = Strings(argv), variables = Strings(environment)
+    error.number = 0
+    hook.path = path_bytes
+    hook.argv = arguments.items
+    hook.environment = variables.items
+    hook.input = <const char *>stdin
+    hook.input_size = len(stdin)
+    hook.timeout_s = timeout_s
+    hook.directory = directory_bytes
+    hook.root_fd = -1
+    with nogil:
+        status = fp_hook_run(&hook, &error)
+    if status < 0:
+        raise_error(&error)
+
+
+def open_in_root(int root_fd, str path):
+    cdef fp_open_how how
+    cdef bytes name = fsencode(path)
+    how.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK
+    how.mode = 0
+    how.resolve = FP_RESOLVE_IN_ROOT | FP_RESOLVE_NO_MAGICLINKS
+    cdef int fd = fp_openat2(root_fd, name, &how)
+    if fd < 0:
+        raise OSError(errno_now(), strerror(errno_now()), path)
+    return fd
+
+
+cdef extern from "<errno.h>" nogil:
+    int errno
+
+
+cdef int errno_now():
+    return errno
+
+
+def init_image():
+    cdef fp_error error
+    error.number = 0
+    cdef int fd = fp_sealed_memfd("urunc-init", fp_init_image_start, fp_init_image_end - fp_init_image_start, True, &error)
+    if fd < 0:
+        raise_error(&error)
+    return fd
+
+
+IMAGE_KINDS = ("unknown", "bzimage", "elf64", "elf32", "gzip", "xz", "zstd", "arm64", "disk")
+
+
+def identify(int fd):
+    cdef fp_error error
+    cdef fp_image image
+    cdef int status
+    error.number = 0
+    with nogil:
+        status = fp_image_identify(fd, &image, &error)
+    if status < 0:
+        raise_error(&error)
+    return (IMAGE_KINDS[image.kind], image.size, image.machine, image.bits, bool(image.pvh), bool(image.multiboot),
+            image.boot_protocol, image.solo5_target, image.solo5_version)
+
+
+cdef optional(const char *value):
+    return None if value is NULL else (<bytes>value).decode("utf-8", "surrogateescape")
+
+
+def dependencies(int fd):
+    cdef fp_error error
+    cdef fp_elf_dependencies found
+    cdef int status
+    error.number = 0
+    with nogil:
+        status = fp_elf_dependencies_read(fd, &found, &error)
+    try:
+        if status < 0:
+            raise_error(&error)
+        needed = tuple([optional(found.needed[i]) for i in range(found.needed_count)])
+        return (optional(found.interpreter), needed, optional(found.rpath), optional(found.runpath), found.machine,
+                found.bits)
+    finally:
+        fp_elf_dependencies_deinit(&found)

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// urunc-init: waits in the container's namespaces, then becomes the monitor.  See protocol.h for what it hears.
+#define _GNU_SOURCE
+#include "cleanup.h"
+#include "enter.h"
+#include "kernel.h"
+#include "kvm_probe.h"
+#include "protocol.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+
+static int slots[FP_SLOT_COUNT];
+
+/* Pid 1 of a namespace does not see a signal that it has no handler for: the waiting init has to die of TERM. */
+static void end(int number)
+{
+    _exit(128 + number);
+}
+
+static void catch_signals(void)
+{
+    static const int deadly[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM};
+    fp_default_signals();
+    for (size_t i = 0; i < sizeof(deadly) / sizeof(*deadly); i++)
+        sigaction(deadly[i], &(struct sigaction){.sa_handler = end}, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static int prepare(struct fp_error *error)
+{
+    prctl(PR_SET_NAME, FP_INIT_NAME);
+    /* memory, descriptors and /proc entries of ours are not for processes of the container's user */
+    prctl(PR_SET_DUMPABLE, 0);
+    setsid();
+    /* the host's mounts must go on reaching us (and leaving us), ours must never reach the host */
+    if (mount("", "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+        return fp_fail(error, "make mounts slaves", "/");
+    return 0;
+}
+
+static int open_plan(int fd, uint32_t size, struct fp_plan *ret, struct fp_error *error)
+{
+    const void *bytes = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (bytes == MAP_FAILED)
+        return fp_fail(error, "mmap", "plan");
+    return fp_plan_open(bytes, size, ret, error);
+}
+
+/* The operations of one stage, or with FP_STAGE_SANDBOX those of a plan that has no stages: hooks to run now. */
+static int run_stage(const struct fp_plan *plan, enum fp_stage stage, int notify_fd, struct fp_error *error)
+{
+    struct fp_operation operation;
+    enum fp_stage current = FP_STAGE_SANDBOX;
+    for (uint32_t offset = 0; fp_plan_next(plan, &offset, &operation);) {
+        if (operation.code == FP_OP_STAGE)
+            current = (enum fp_stage)operation.arguments[0].integer;
+        else if (current == stage && operation.code == FP_OP_EXEC)
+            return fp_enter_exec(&operation, notify_fd, error);
+        else if (current == stage && fp_enter_operation(&operation, slots, error) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Until the container is committed; exits when the caller does, or has failed. */
+static void serve_create(struct fp_plan *ret)
+{
+    for (;;) {
+        struct fp_request request;
+        struct fp_error error = {0};
+        struct fp_plan plan;
+        int plan_fd = -1;
+        if (fp_receive_request(FP_SYNC_FD, &request, &plan_fd, slots, &error) <= 0)
+            _exit(1);
+        if (request.kind != FP_COMMIT && open_plan(plan_fd, request.plan_size, &plan, &error) == 0) {
+            if (request.kind == FP_KEEP)
+                *ret = plan;
+            else
+                run_stage(&plan, FP_STAGE_SANDBOX, -1, &error);
+        }
+        fp_close_guard(&plan_fd);
+        if (fp_send_result(FP_SYNC_FD, &error) < 0 || error.number)
+            _exit(1);
+        if (request.kind == FP_COMMIT)
+            break;
+    }
+    close(FP_SYNC_FD);
+}
+
+/* The connection of the one start that this process serves.  One that closes without asking is a start that was
+ * killed: the next one may come. */
+static int await_start(void)
+{
+    for (;;) {
+        int fd = accept4(FP_START_FD, NULL, NULL, SOCK_CLOEXEC);
+        char asked = 0;
+        if (fd >= 0 && recv(fd, &asked, 1, 0) == 1 && asked == FP_START_BYTE) {
+            close(FP_START_FD);
+            return fd;
+        }
+        if (fd >= 0)
+            close(fd);
+        else if (errno != EINTR && errno != ECONNABORTED)
+            _exit(1);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "--probe-kvm") == 0)
+        return fp_kvm_probe_main();
+    struct fp_error error = {0};
+    struct fp_plan plan = {0};
+    for (int i = 0; i < FP_SLOT_COUNT; i++)
+        slots[i] = -1;
+    catch_signals();
+    int prepared = prepare(&error);
+    if (fp_send_result(FP_SYNC_FD, &error) < 0 || prepared < 0)
+        return 1;
+    serve_create(&plan);
+    int start_fd = await_start();
+    prctl(PR_SET_NAME, FP_ENTER_NAME);
+    if (run_stage(&plan, FP_STAGE_ENTER, start_fd, &error) == 0)
+        run_stage(&plan, FP_STAGE_EXEC, start_fd, &error);
+    if (!error.number)
+        fp_fail_with(&error, EINVAL, "plan", "it ends without exec");
+    fp_send_result(start_fd, &error);
+    return 1;
+}

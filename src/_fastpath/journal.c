@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// The journal of a container; see journal.h.
+#define _GNU_SOURCE
+#include "journal.h"
+
+#include "cleanup.h"
+#include "kernel.h"
+#include "process.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { JOURNAL_MAX = 1 << 20, KILL_WAIT_MS = 10000 };
+
+/* "process PID START": a pid that is somebody else's by now has another start time. */
+static int undo_process(const char *words, struct fp_error *error)
+{
+    int pid;
+    unsigned long long start;
+    if (sscanf(words, "%d %llu", &pid, &start) != 2)
+        return 0;
+    _cleanup_close_ int pidfd = fp_process_open(pid, start);
+    if (pidfd < 0)
+        return errno == ESRCH ? 0 : fp_fail(error, "pidfd_open", words);
+    if (fp_pidfd_send_signal(pidfd, SIGKILL) < 0 && errno != ESRCH)
+        return fp_fail(error, "kill", words);
+    if (!fp_process_wait(pidfd, KILL_WAIT_MS))
+        return fp_fail_with(error, ETIMEDOUT, "the process does not end", words);
+    return 0;
+}
+
+static const struct {
+    const char *kind;
+    int (*undo)(const char *words, struct fp_error *error);
+} kinds[] = {
+    {"process", undo_process},
+};
+
+int fp_journal_add(int state_fd, const char *kind, const char *words, struct fp_error *error)
+{
+    char line[4352];
+    int length = snprintf(line, sizeof(line), "%s %s\n", kind, words);
+    if (length >= (int)sizeof(line) || strchr(words, '\n'))
+        return fp_fail_with(error, EINVAL, "journal", words);
+    _cleanup_close_ int fd = openat(state_fd, FP_JOURNAL, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0 || write(fd, line, (size_t)length) != length)
+        return fp_fail(error, "write", FP_JOURNAL);
+    return 0;
+}
+
+static void undo_line(const char *line, struct fp_error *error)
+{
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+        size_t length = strlen(kinds[i].kind);
+        if (strncmp(line, kinds[i].kind, length) == 0 && line[length] == ' ')
+            kinds[i].undo(line + length + 1, error);
+    }
+}
+
+int fp_journal_undo(int state_fd, struct fp_error *error)
+{
+    _cleanup_close_ int fd = openat(state_fd, FP_JOURNAL, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return errno == ENOENT ? 0 : fp_fail(error, "open", FP_JOURNAL);
+    struct stat status;
+    if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) || status.st_size > JOURNAL_MAX)
+        return fp_fail_with(error, EINVAL, "read", FP_JOURNAL);
+    size_t size = (size_t)status.st_size;
+    _cleanup_free_ char *text = malloc(size + 1);
+    if (!text || read(fd, text, size) != (ssize_t)size)
+        return fp_fail(error, "read", FP_JOURNAL);
+    /* a line without its end was cut by a crash: what it names was not made yet, or is a prefix nobody owns */
+    while (size && text[size - 1] != '\n')
+        size--;
+    while (size) {
+        text[size - 1] = '\0';
+        char *start = memrchr(text, '\n', size - 1);
+        start = start ? start + 1 : text;
+        undo_line(start, error);
+        size = (size_t)(start - text);
+    }
+    if (error->number)
+        return -1;
+    if (unlinkat(state_fd, FP_JOURNAL, 0) < 0 && errno != ENOENT)
+        return fp_fail(error, "unlink", FP_JOURNAL);
+    return 0;
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// start, kill and the end of a container; see lifecycle.h.
+#define _GNU_SOURCE
+#include "lifecycle.h"
+
+#include "cleanup.h"
+#include "kernel.h"
+#include "process.h"
+#include "protocol.h"
+#include "execute.h"
+
+#include <signal.h>
+#include <sys/socket.h>
+
+enum { END_WAIT_MS = 10000 };
+
+static int await_exec(int fd, struct fp_error *error)
+{
+    struct fp_error result;
+    int received = fp_receive_result(fd, &result, error);
+    if (received == 0)
+        return fp_fail_with(error, ECONNRESET, "start", "urunc-init ended before it ran the monitor");
+    if (received > 0 && result.number == 0) {
+        received = fp_receive_result(fd, &result, error); /* end of file: execve closed it */
+        if (received == 0)
+            return 0;
+    }
+    if (received > 0)
+        *error = result;
+    return -1;
+}
+
+int fp_lifecycle_start(int state_fd, struct fp_state *state, struct fp_error *error)
+{
+    struct sockaddr_un address;
+    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0 || fp_unix_address(state_fd, FP_SOCKET, &address) < 0 ||
+        connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+        return fp_fail(error, "connect", FP_SOCKET);
+    const char ask = FP_START_BYTE;
+    if (send(fd, &ask, 1, MSG_NOSIGNAL) != 1)
+        return fp_fail(error, "send", FP_SOCKET);
+    if (await_exec(fd, error) < 0)
+        return -1;
+    unlinkat(state_fd, FP_SOCKET, 0);
+    state->record.status = FP_RUNNING;
+    return fp_state_write(state_fd, state, error);
+}
+
+int fp_lifecycle_kill(const struct fp_state *state, int number, struct fp_error *error)
+{
+    pid_t pid = (pid_t)state->record.pid;
+    _cleanup_close_ int pidfd = fp_process_open(pid, state->record.start_time);
+    if (pidfd < 0)
+        return fp_fail(error, "kill", NULL);
+    if (fp_pidfd_send_signal(pidfd, fp_process_effective_signal(pid, number)) < 0)
+        return fp_fail(error, "kill", NULL);
+    return 0;
+}
+
+int fp_lifecycle_end(const struct fp_state *state, struct fp_error *error)
+{
+    _cleanup_close_ int pidfd = fp_process_open((pid_t)state->record.pid, state->record.start_time);
+    if (pidfd < 0)
+        return errno == ESRCH ? 0 : fp_fail(error, "pidfd_open", NULL);
+    if (fp_pidfd_send_signal(pidfd, SIGKILL) < 0 && errno != ESRCH)
+        return fp_fail(error, "kill", NULL);
+    if (!fp_process_wait(pidfd, END_WAIT_MS))
+        return fp_fail_with(error, ETIMEDOUT, "kill", "the process does not end");
+    return 0;
+}

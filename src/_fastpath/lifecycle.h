@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* start, kill and the end of a container: what needs no Python. */
+#pragma once
+
+#include "state.h"
+
+/* Ask the waiting urunc-init to become the monitor.  0 only after its execve succeeded; otherwise `error` has the
+ * step that failed in it.  The caller holds the lock and has checked the status. */
+int fp_lifecycle_start(int state_fd, struct fp_state *state, struct fp_error *error);
+
+/* Send `number` to the container's process, by pidfd; ESRCH if it has ended. */
+int fp_lifecycle_kill(const struct fp_state *state, int number, struct fp_error *error);
+
+/* SIGKILL, and wait until the process has ended; nothing to do for one that has. */
+int fp_lifecycle_end(const struct fp_state *state, struct fp_error *error);

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The plan: what Python decided, as a flat list of operations that C checks once and then executes. */
+#pragma once
+
+#include "error.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Signatures: i = integer (i64), s = string (no NUL inside), b = bytes, n = list of integers, v = list of strings.
+ * An operation runs in the process that owns its stage: sandbox and root in the caller, enter and exec in
+ * urunc-init.  Slots number the descriptors that operations share; FP_SLOT_ROOT is the monitor's root. */
+#define FP_OPERATIONS(X)                                                                                               \
+    X(STAGE, "stage", "i")               /* FP_STAGE_*: ends the stage before it */                                    \
+    X(JOIN, "join", "is")                /* CLONE_NEW*, path of the namespace */                                       \
+    X(CLONE, "clone", "i")               /* CLONE_NEW* flags of the namespaces to make; starts urunc-init */           \
+    X(ROOT, "root", "ii")                /* size in bytes, mode: a detached tmpfs in FP_SLOT_ROOT */                   \
+    X(DIRECTORY, "directory", "si")      /* path in the root, mode */                                                  \
+    X(FILE, "file", "sib")               /* path in the root, mode, content */                                         \
+    X(SYMLINK, "symlink", "ss")          /* target, path in the root */                                                \
+    X(NODE, "node", "siii")              /* path in the root, mode with S_IFCHR or S_IFBLK, major, minor */            \
+    X(CLONE_TREE, "clone_tree", "isi")   /* slot, host directory, attributes (MOUNT_ATTR_*): recursive, detached */    \
+    X(CLONE_FILE, "clone_file", "ii")    /* slot (becomes a detached mount of what it was), attributes */              \
+    X(CONSOLE, "console", "isiiii")      /* slot for the slave, console socket, rows, columns, uid, gid */             \
+    X(ATTACH_ROOT, "attach_root", "")    /* FP_SLOT_ROOT onto /, and enter it */                                       \
+    X(ATTACH, "attach", "is")            /* slot, path in the root: an existing file or directory */                   \
+    X(PIVOT_ROOT, "pivot_root", "")      /* the caller's root is gone afterwards */                                    \
+    X(READ_ONLY, "read_only", "")        /* the root itself, not what is attached below */                             \
+    X(HOSTNAME, "hostname", "s")                                                                                       \
+    X(DOMAINNAME, "domainname", "s")                                                                                   \
+    X(OOM_SCORE_ADJ, "oom_score_adj", "i")                                                                             \
+    X(TERMINAL, "terminal", "i")         /* slot of the slave: controlling terminal and standard streams */            \
+    X(HOOK, "hook", "isvvibs")           /* slot of its root (-1: ours), path, argv, environment, timeout s, stdin, cwd */ \
+    X(RLIMIT, "rlimit", "iii")           /* RLIMIT_*, soft, hard */                                                    \
+    X(UMASK, "umask", "i")                                                                                             \
+    X(GROUPS, "groups", "n")                                                                                           \
+    X(USER, "user", "ii")                /* uid, gid: real, effective, saved */                                        \
+    X(BOUNDING_SET, "bounding_set", "i") /* mask of the capabilities to keep */                                        \
+    X(CAPABILITIES, "capabilities", "iiii") /* masks: effective, permitted, inheritable, ambient */                    \
+    X(NO_NEW_PRIVILEGES, "no_new_privileges", "")                                                                      \
+    X(SECCOMP, "seccomp", "b")           /* struct sock_filter[] */                                                    \
+    X(EXEC, "exec", "svv")               /* path in the root, argv, environment */
+
+enum fp_operation_code {
+#define X(code, name, signature) FP_OP_##code,
+    FP_OPERATIONS(X)
+#undef X
+    FP_OP_COUNT
+};
+
+enum fp_stage { FP_STAGE_SANDBOX, FP_STAGE_ROOT, FP_STAGE_ENTER, FP_STAGE_EXEC, FP_STAGE_COUNT };
+
+enum {
+    FP_PLAN_VERSION = 1,
+    FP_PLAN_MAX = 16 << 20, /* bytes of a plan; argv and environment are the bulk */
+    FP_ARGUMENTS_MAX = 8,
+    FP_SLOT_ROOT = 0,
+    FP_SLOT_COUNT = 64,
+};
+
+#define FP_PLAN_MAGIC 0x4e4c5055u /* "UPLN" */
+
+/* Wire format, native byte order, everything aligned to 8:
+ *   plan = header, operation...          operation = {u16 code, u16 0, u32 bytes of the whole}, argument...
+ *   i = i64    s, b = u64 length, bytes, NUL, padding    n = u64 count, i64...    v = u64 count, s... */
+struct fp_plan_header {
+    uint32_t magic;
+    uint16_t version;
+    uint16_t reserved;
+    uint32_t size;
+    uint32_t count;
+};
+
+struct fp_plan {
+    const uint8_t *bytes;
+    uint32_t size;
+    uint32_t count;
+};
+
+union fp_argument {
+    int64_t integer;
+    struct {
+        const char *text;
+        uint64_t length;
+    };
+    struct {
+        const void *items; /* first element; see fp_numbers and fp_vector */
+        uint64_t count;
+    };
+};
+
+struct fp_operation {
+    enum fp_operation_code code;
+    union fp_argument arguments[FP_ARGUMENTS_MAX];
+};
+
+struct fp_operation_info {
+    const char *name;
+    const char *signature;
+};
+
+extern const struct fp_operation_info fp_operation_table[FP_OP_COUNT];
+
+/* Check `size` bytes for being a plan, whole and to the last byte: after this fp_plan_next cannot fail.
+ * The bytes are borrowed and must be 8-aligned.  EINVAL names the operation that is wrong. */
+int fp_plan_open(const void *bytes, size_t size, struct fp_plan *ret, struct fp_error *error);
+
+/* The operation at `*offset` (start with 0), which is moved on; false at the end. */
+bool fp_plan_next(const struct fp_plan *plan, uint32_t *offset, struct fp_operation *ret);
+
+/* The elements of an `n` argument. */
+const int64_t *fp_numbers(const union fp_argument *argument);
+
+/* Fill `ret` with the strings of a `v` argument and a final NULL; it needs room for count + 1. */
+void fp_vector(const union fp_argument *argument, const char **ret);

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the caller and urunc-init say to each other.
+ *
+ * Two sequenced-packet sockets.  *sync* lives during create: the caller sends struct fp_request (a plan as a sealed
+ * memfd, then the descriptors of its slots), init answers each with a struct fp_error.  End of file before FP_COMMIT
+ * means that the caller died: init exits, so that a half-made container cannot outlive its maker.  *start* is the
+ * listening socket in the state directory: it serves one start, whose connection carries the result: a zero
+ * struct fp_error just before execve, one that is not zero if a step failed; end of file after the zero one alone is
+ * success. */
+#pragma once
+
+#include "error.h"
+#include "plan.h"
+
+enum {
+    FP_SYNC_FD = 3,
+    FP_START_FD = 4,
+    FP_IMAGE_FD = 5, /* close-on-exec: urunc-init itself, until it runs */
+};
+
+enum fp_request_kind {
+    FP_RUN_NOW = 'X', /* run the operations of the plan, which are those of stage root's hooks */
+    FP_KEEP = 'P',    /* keep the plan for start */
+    FP_COMMIT = 'C',  /* the container exists: wait for start */
+};
+
+struct fp_request {
+    uint32_t kind;
+    uint32_t plan_size;
+    uint64_t slots; /* bit n: slot n follows, in ascending order, after the plan */
+};
+
+/* One byte asks for the start: a connection alone, of a start that died, does not begin anything. */
+#define FP_START_BYTE 'S'
+
+#define FP_INIT_NAME  "urunc:[1:init]" /* comm of the waiting init: how `created` is told from `running` */
+#define FP_ENTER_NAME "urunc:[2:enter]"
+#define FP_SOCKET     "start.sock"
+
+/* Both take and leave the descriptors they do not own; -1 in `slots` = empty. */
+int fp_send_request(int socket, const struct fp_request *request, int plan_fd, const int *slots,
+                    struct fp_error *error);
+/* `*ret_plan_fd` and `ret_slots` become the caller's; returns 0 at end of file, 1 for a request, -1. */
+int fp_receive_request(int socket, struct fp_request *ret, int *ret_plan_fd, int *ret_slots, struct fp_error *error);
+
+/* 1 = received (`*ret`), 0 = end of file, -1 = `error`. */
+int fp_receive_result(int socket, struct fp_error *ret, struct fp_error *error);
+int fp_send_result(int socket, const struct fp_error *result);

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stage root: the monitor's own file system, built detached, before any process can see it.
+#define _GNU_SOURCE
+#include "cleanup.h"
+#include "kernel.h"
+#include "execute.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+static void set_slot(struct fp_sandbox *sandbox, int64_t slot, int fd)
+{
+    if (sandbox->slots[slot] >= 0)
+        close(sandbox->slots[slot]);
+    sandbox->slots[slot] = fd;
+}
+
+static int create_root(struct fp_sandbox *sandbox, int64_t size, int64_t mode, struct fp_error *error)
+{
+    char size_text[32], mode_text[32];
+    snprintf(size_text, sizeof(size_text), "%lld", (long long)size);
+    snprintf(mode_text, sizeof(mode_text), "%llo", (unsigned long long)mode);
+    _cleanup_close_ int context = fp_fsopen("tmpfs");
+    if (context < 0)
+        return fp_fail(error, "fsopen", "tmpfs");
+    if (fp_fsconfig(context, FP_FSCONFIG_SET_STRING, "size", size_text) < 0 ||
+        fp_fsconfig(context, FP_FSCONFIG_SET_STRING, "mode", mode_text) < 0 ||
+        fp_fsconfig(context, FP_FSCONFIG_CMD_CREATE, NULL, NULL) < 0)
+        return fp_fail(error, "fsconfig", "tmpfs");
+    /* device nodes are the reason for not being nodev */
+    int root = fp_fsmount(context, FP_MOUNT_ATTR_NOSUID);
+    if (root < 0)
+        return fp_fail(error, "fsmount", "tmpfs");
+    set_slot(sandbox, FP_SLOT_ROOT, root);
+    return 0;
+}
+
+/* Modes are set afterwards because mkdir, mknod and open obey the umask, which belongs to the whole process. */
+static int set_mode(int root, const char *path, int64_t mode, struct fp_error *error)
+{
+    if (fchmodat(root, path, (mode_t)mode & 07777, 0) < 0)
+        return fp_fail(error, "chmod", path);
+    return 0;
+}
+
+static int create_file(int root, const struct fp_operation *operation, struct fp_error *error)
+{
+    const char *path = operation->arguments[0].text;
+    _cleanup_close_ int fd = openat(root, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return fp_fail(error, "create", path);
+    const union fp_argument *content = &operation->arguments[2];
+    if (content->length && write(fd, content->text, content->length) != (ssize_t)content->length)
+        return fp_fail(error, "write", path);
+    return set_mode(root, path, operation->arguments[1].integer, error);
+}
+
+static int create_node(int root, const struct fp_operation *operation, struct fp_error *error)
+{
+    const union fp_argument *argument = operation->arguments;
+    dev_t device = makedev((unsigned)argument[2].integer, (unsigned)argument[3].integer);
+    if (mknodat(root, argument[0].text, (mode_t)argument[1].integer, device) < 0)
+        return fp_fail(error, "mknod", argument[0].text);
+    return set_mode(root, argument[0].text, argument[1].integer, error);
+}
+
+static int clone_mount(struct fp_sandbox *sandbox, int64_t slot, const char *path, int64_t attributes,
+                       struct fp_error *error)
+{
+    bool by_path = path != NULL;
+    unsigned flags = FP_OPEN_TREE_CLONE | O_CLOEXEC | (by_path ? FP_AT_RECURSIVE : FP_AT_EMPTY_PATH);
+    _cleanup_close_ int mount = fp_open_tree(by_path ? AT_FDCWD : sandbox->slots[slot], by_path ? path : "", flags);
+    if (mount < 0)
+        return fp_fail(error, "open_tree", by_path ? path : "a file of the guest");
+    /* noexec of the host's /run would hold for the monitor too; what must not execute has it in `attributes` */
+    if (fp_mount_setattr(mount, by_path ? FP_AT_RECURSIVE : 0, (uint64_t)attributes,
+                         by_path ? FP_MOUNT_ATTR_NOEXEC & ~(uint64_t)attributes : 0) < 0)
+        return fp_fail(error, "mount_setattr", path);
+    set_slot(sandbox, slot, fp_take_fd(&mount));
+    return 0;
+}
+
+int fp_root_operation(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error)
+{
+    const union fp_argument *argument = operation->arguments;
+    int root = sandbox->slots[FP_SLOT_ROOT];
+    switch (operation->code) {
+    case FP_OP_ROOT:
+        return create_root(sandbox, argument[0].integer, argument[1].integer, error);
+    case FP_OP_DIRECTORY:
+        if (mkdirat(root, argument[0].text, 0700) < 0)
+            return fp_fail(error, "mkdir", argument[0].text);
+        return set_mode(root, argument[0].text, argument[1].integer, error);
+    case FP_OP_FILE:
+        return create_file(root, operation, error);
+    case FP_OP_SYMLINK:
+        if (symlinkat(argument[0].text, root, argument[1].text) < 0)
+            return fp_fail(error, "symlink", argument[1].text);
+        return 0;
+    case FP_OP_NODE:
+        return create_node(root, operation, error);
+    case FP_OP_CLONE_TREE:
+        return clone_mount(sandbox, argument[0].integer, argument[1].text, argument[2].integer, error);
+    case FP_OP_CLONE_FILE:
+        return clone_mount(sandbox, argument[0].integer, NULL, argument[1].integer, error);
+    case FP_OP_CONSOLE:
+        return fp_console_create(sandbox, operation, error);
+    default:
+        return fp_fail_with(error, EINVAL, "plan", fp_operation_table[operation->code].name);
+    }
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sealed memory files; see sealed.h.
+#define _GNU_SOURCE
+#include "sealed.h"
+
+#include "cleanup.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+enum { FP_MFD_EXEC = 0x10 };
+
+int fp_sealed_memfd(const char *name, const void *bytes, size_t size, bool executable, struct fp_error *error)
+{
+    unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    _cleanup_close_ int fd = memfd_create(name, flags | (executable ? FP_MFD_EXEC : 0));
+    if (fd < 0 && errno == EINVAL) /* before Linux 6.3 every memfd was executable and the flag unknown */
+        fd = memfd_create(name, flags);
+    if (fd < 0)
+        return fp_fail(error, "memfd_create", name);
+    for (size_t done = 0; done < size;) {
+        ssize_t written = write(fd, (const char *)bytes + done, size - done);
+        if (written < 0)
+            return fp_fail(error, "write", name);
+        done += (size_t)written;
+    }
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW) < 0)
+        return fp_fail(error, "seal", name);
+    return fp_take_fd(&fd);
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// The state directory; see state.h.
+#define _GNU_SOURCE
+#include "state.h"
+
+#include "cleanup.h"
+#include "journal.h"
+#include "kernel.h"
+#include "process.h"
+#include "protocol.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define RECORD_MAGIC 0x52525255u /* "URRR" */
+enum { RECORD_VERSION = 1, TEXT_MAX = 16 << 20, LOCK_POLL_MS = 2 };
+
+void fp_state_deinit(struct fp_state *state)
+{
+    free(state->text);
+    state->text = NULL;
+}
+
+int fp_state_read(int state_fd, struct fp_state *ret, struct fp_error *error)
+{
+    *ret = (struct fp_state){0};
+    _cleanup_close_ int fd = openat(state_fd, "record", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return fp_fail(error, "open", "record");
+    struct fp_record *record = &ret->record;
+    struct stat status;
+    if (fstat(fd, &status) < 0 || read(fd, record, sizeof(*record)) != sizeof(*record) ||
+        record->magic != RECORD_MAGIC || record->version != RECORD_VERSION || record->head_size > TEXT_MAX ||
+        record->tail_size > TEXT_MAX)
+        return fp_fail_with(error, EINVAL, "read", "record: not of this version of urunc");
+    size_t size = (size_t)record->head_size + record->tail_size;
+    ret->text = malloc(size + 1);
+    if (!ret->text)
+        return fp_fail(error, "read", "record");
+    if ((size_t)status.st_size != sizeof(*record) + size || read(fd, ret->text, size) != (ssize_t)size) {
+        fp_state_deinit(ret);
+        return fp_fail_with(error, EINVAL, "read", "record: cut short");
+    }
+    ret->text[size] = '\0';
+    return 0;
+}
+
+static int replace_file(int state_fd, const char *name, const char *temporary, const void *first, size_t first_size,
+                        const void *second, size_t second_size, struct fp_error *error)
+{
+    _cleanup_close_ int fd = openat(state_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return fp_fail(error, "create", temporary);
+    if (write(fd, first, first_size) != (ssize_t)first_size || write(fd, second, second_size) != (ssize_t)second_size)
+        return fp_fail_with(error, errno ? errno : ENOSPC, "write", temporary);
+    if (renameat(state_fd, temporary, state_fd, name) < 0)
+        return fp_fail(error, "rename", name);
+    return 0;
+}
+
+int fp_state_write(int state_fd, const struct fp_state *state, struct fp_error *error)
+{
+    struct fp_record record = state->record;
+    record.magic = RECORD_MAGIC;
+    record.version = RECORD_VERSION;
+    size_t size = (size_t)record.head_size + record.tail_size;
+    if (replace_file(state_fd, "record", "record.new", &record, sizeof(record), state->text, size, error) < 0)
+        return -1;
+    _cleanup_free_ char *json = fp_state_json(state, record.status);
+    if (!json)
+        return fp_fail(error, "write", "state.json");
+    return replace_file(state_fd, "state.json", "state.json.new", json, strlen(json), "\n", 1, error);
+}
+
+enum fp_status fp_state_status(const struct fp_state *state)
+{
+    const struct fp_record *record = &state->record;
+    struct fp_process process;
+    if (record->status == FP_CREATING)
+        return FP_CREATING;
+    if (!fp_process_stat((pid_t)record->pid, &process) || process.start_time != record->start_time ||
+        process.state == 'Z' || process.state == 'X')
+        return FP_STOPPED;
+    return strcmp(process.comm, FP_INIT_NAME) == 0 ? FP_CREATED : FP_RUNNING;
+}
+
+const char *fp_status_name(enum fp_status status)
+{
+    static const char *const names[] = {
+        [FP_CREATING] = "creating", [FP_CREATED] = "created", [FP_RUNNING] = "running",
+        [FP_PAUSED] = "paused",     [FP_STOPPED] = "stopped",
+    };
+    return status >= FP_CREATING && status <= FP_STOPPED ? names[status] : "unknown";
+}
+
+char *fp_state_json(const struct fp_state *state, enum fp_status status)
+{
+    const struct fp_record *record = &state->record;
+    size_t size = (size_t)record->head_size + record->tail_size + 96;
+    char *text = malloc(size);
+    if (!text)
+        return NULL;
+    long long pid = status == FP_STOPPED ? 0 : record->pid;
+    snprintf(text, size, "%.*s  \"pid\": %lld,\n  \"status\": \"%s\",\n%.*s", (int)record->head_size, state->text, pid,
+             fp_status_name(status), (int)record->tail_size, state->text + record->head_size);
+    return text;
+}
+
+static off_t hash(const char *id)
+{
+    uint64_t value = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+    for (; *id; id++)
+        value = (value ^ (uint8_t)*id) * UINT64_C(0x100000001b3);
+    return (off_t)(value >> 2); /* off_t is signed, and the end of the range must fit too */
+}
+
+int fp_state_lock(int root_fd, const char *id, int timeout_ms, struct fp_error *error)
+{
+    _cleanup_close_ int fd = openat(root_fd, ".lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return fp_fail(error, "open", ".lock");
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = hash(id), .l_len = 1};
+    for (int waited = 0; fcntl(fd, F_OFD_SETLK, &lock) < 0; waited += LOCK_POLL_MS) {
+        if (errno != EAGAIN && errno != EACCES && errno != EINTR)
+            return fp_fail(error, "lock", id);
+        if (waited >= timeout_ms)
+            return fp_fail_with(error, EAGAIN, "lock", id);
+        nanosleep(&(struct timespec){.tv_nsec = LOCK_POLL_MS * 1000000}, NULL);
+    }
+    return fp_take_fd(&fd);
+}
+
+int fp_state_remove(int root_fd, const char *id, struct fp_error *error)
+{
+    static const char *const files[] = {FP_SOCKET,    "hooks.json", FP_JOURNAL,      "state.json.new",
+                                        "state.json", "record.new", "record"};
+    _cleanup_close_ int state_fd = openat(root_fd, id, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (state_fd < 0)
+        return errno == ENOENT ? 0 : fp_fail(error, "open", id);
+    /* the record goes last: whatever kills us on the way, delete --force still knows whose this is */
+    for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++)
+        if (unlinkat(state_fd, files[i], 0) < 0 && errno != ENOENT)
+            return fp_fail(error, "unlink", files[i]);
+    if (unlinkat(root_fd, id, AT_REMOVEDIR) < 0 && errno != ENOENT)
+        return fp_fail(error, "rmdir", id);
+    return 0;
+}

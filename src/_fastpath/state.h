@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* <root>/<id>/: the flat record of a container that C reads and writes, and its lock. */
+#pragma once
+
+#include "error.h"
+#include <stdint.h>
+#include <sys/types.h>
+
+enum fp_status { FP_CREATING = 1, FP_CREATED, FP_RUNNING, FP_PAUSED, FP_STOPPED };
+
+enum {
+    FP_FLAG_HOOKS = 1, /* hooks.json holds poststart or poststop hooks: start and delete need Python */
+};
+
+/* The file `record`: this, then head_size and tail_size bytes of JSON around the two values that change. */
+struct fp_record {
+    uint32_t magic;
+    uint32_t version;
+    uint32_t status; /* as last written; fp_state_status knows better */
+    uint32_t flags;
+    int64_t pid; /* in the pid namespace of who created it; 0 before there is one */
+    uint64_t start_time;
+    uint32_t head_size;
+    uint32_t tail_size;
+};
+
+struct fp_state {
+    struct fp_record record;
+    char *text; /* head and tail; owned */
+};
+
+void fp_state_deinit(struct fp_state *state);
+
+/* ENOENT: no record here (another runtime's container, or half a directory).  EINVAL: not a record of ours. */
+int fp_state_read(int state_fd, struct fp_state *ret, struct fp_error *error);
+
+/* Write `record` and `state.json`, each atomically. */
+int fp_state_write(int state_fd, const struct fp_state *state, struct fp_error *error);
+
+/* What is true now: a process that ended, is a zombie or has another start time is stopped; the waiting urunc-init
+ * is created whatever a start that was killed has written. */
+enum fp_status fp_state_status(const struct fp_state *state);
+
+const char *fp_status_name(enum fp_status status);
+
+/* The OCI state as JSON text, malloc'd; pid 0 when stopped. */
+char *fp_state_json(const struct fp_state *state, enum fp_status status);
+
+/* An open file description lock on the byte of `<root>/.lock` that `id` hashes to; closing the descriptor or dying
+ * releases it.  EAGAIN after `timeout_ms`.  Two ids on one byte only wait for each other. */
+int fp_state_lock(int root_fd, const char *id, int timeout_ms, struct fp_error *error);
+
+/* Remove exactly the files that urunc makes in a state directory, then the directory `<root>/<id>`. */
+int fp_state_remove(int root_fd, const char *id, struct fp_error *error);

@@ -1,0 +1,103 @@
+"""The compiled core: every function that touches the kernel on the path of a container.
+
+Errors of the kernel are OSError with errno, text and the thing (`filename`) as usual, and the step that failed in
+the attribute `step`.  Functions that wait or make system calls release the interpreter's lock.  Descriptors given
+are borrowed unless a name says `take`; descriptors returned are the caller's and close-on-exec.
+"""
+
+from collections.abc import Iterable, Sequence
+
+OPERATIONS: dict[str, tuple[int, str]]
+"""Operation of a plan -> its code and the kinds of its arguments (plan.h: i s b n v)."""
+
+STAGES: dict[str, int]
+STATUSES: dict[str, int]
+IMAGE_KINDS: tuple[str, ...]
+
+FLAG_HOOKS: int
+"""The container has poststart or poststop hooks, kept in hooks.json."""
+
+def pack(operations: Iterable[tuple[object, ...]]) -> bytes:
+    """Return a plan in its wire format (plan.h).  KeyError or ValueError for an operation that C does not know."""
+
+class Sandbox:
+    """A container in the making; its urunc-init dies with this object unless it was released."""
+
+    def __init__(self, state_fd: int) -> None: ...
+    @property
+    def pid(self) -> int:
+        """The pid of urunc-init, later of the monitor, in the caller's pid namespace; 0 before it exists."""
+
+    @property
+    def start_time(self) -> int:
+        """Clock ticks from boot to the start of that process (proc_pid_stat(5), field 22)."""
+
+    def execute(self, plan: bytes, descriptors: tuple[int, ...] = ()) -> None:
+        """Execute the stages sandbox and root; give the rest to urunc-init.  `descriptors` fill slots 1, 2, ..."""
+
+    def run_hooks(self, plan: bytes) -> None:
+        """Have urunc-init run a plan without stages now, in the container's namespaces, before its root changes."""
+
+    def release(self) -> None:
+        """Commit: urunc-init waits for start and no longer for its maker."""
+
+    def close(self) -> None:
+        """End and reap a urunc-init that was not released; close everything.  May be called twice."""
+
+class State:
+    """The record of a container as it was when this object was made."""
+
+    def __init__(self, state_fd: int) -> None:
+        """Read it.  FileNotFoundError: no record; OSError EINVAL: one that this version cannot read."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def start_time(self) -> int: ...
+    @property
+    def flags(self) -> int: ...
+    def status(self) -> str:
+        """Return creating, created, running or stopped, judged by the process as it is now."""
+
+    def json(self, status: str) -> str:
+        """Return the OCI state document with this status; pid 0 when stopped."""
+
+    def start(self, state_fd: int) -> None:
+        """Ask urunc-init to become the monitor; return when its execve has succeeded.  The lock is the caller's."""
+
+    def kill(self, number: int) -> None:
+        """Send a signal by pidfd, SIGKILL where pid 1 would not see it.  ProcessLookupError: the process has ended."""
+
+    def end(self) -> None:
+        """Send SIGKILL and wait for the end, 10 s at most (TimeoutError)."""
+
+def write_state(state_fd: int, status: str, pid: int, start_time: int, flags: int, head: str, tail: str) -> None:
+    """Write record and state.json, each atomically.  `head` and `tail` are the JSON around pid and status."""
+
+def lock(root_fd: int, container_id: str, timeout_ms: int) -> int:
+    """Take the lock of a container id; return a descriptor whose close releases it.  BlockingIOError after the time."""
+
+def remove(root_fd: int, container_id: str) -> None:
+    """Remove urunc's files in <root>/<id> and the directory; none is no error, a file of somebody else's is."""
+
+def undo(state_fd: int) -> None:
+    """Undo what the journal lists, last first; goes on after a failure and raises the first."""
+
+def run_hook(
+    path: str, argv: Sequence[str], environment: Sequence[str], stdin: bytes, timeout_s: int, directory: str
+) -> None:
+    """Run a hook to its end.  OSError ECHILD with how it ended and what it wrote; TimeoutError when it was killed."""
+
+def open_in_root(root_fd: int, path: str) -> int:
+    """Open for reading, resolved as if `root_fd` were / (openat2(2), RESOLVE_IN_ROOT); magic links are refused."""
+
+def init_image() -> int:
+    """Return a sealed, executable memfd of urunc-init."""
+
+def identify(fd: int) -> tuple[str, int, int, int, bool, bool, int, int, int]:
+    """Say what a guest file is: kind (IMAGE_KINDS), size, e_machine, bits, pvh, multiboot, boot protocol of a bzImage,
+    Solo5 target and its ABI version (0 = none).  OSError ENOEXEC: an ELF file whose tables lie.
+    """
+
+def dependencies(fd: int) -> tuple[str | None, tuple[str, ...], str | None, str | None, int, int]:
+    """Return what an ELF file needs: interpreter, DT_NEEDED, DT_RPATH, DT_RUNPATH, e_machine, bits."""

@@ -1,0 +1,87 @@
+"""`urunc run`: create, start, wait, delete in one process; and its --dry-run.
+
+The one rule: what `run` makes is gone when it returns, unless --keep or --detach say otherwise.
+"""
+
+import os
+
+from . import runtime
+from ._record import replace
+from .errors import UruncError
+from .request import Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+FORWARDED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGCONT", "SIGWINCH")
+
+
+def run(request: Request, create: "Callable[[Request], int]") -> int:
+    """Run the container to its end; return its status (128 + n for signal n), 0 when detached."""
+    from . import terminal
+
+    with terminal.session(request) as session:
+        pid = create(session.request)
+        try:
+            runtime.start(request)
+            if request.detach:
+                return 0
+            session.attach()
+            status = _wait(request, pid)
+        except BaseException:
+            runtime.delete(replace(request, force=True))
+            _reap(pid)
+            raise
+    if not request.keep:
+        runtime.delete(replace(request, force=True))
+    return status
+
+
+def dry_run(request: Request) -> str:
+    """Return the plan, and the monitor's command line as a person could paste it; nothing is made."""
+    import shlex
+
+    from . import delegate, facts, hooks, plan
+
+    with runtime.Wanted(request) as wanted:
+        if wanted.unikernel is None:
+            words = delegate.argv(runtime.fallback_runtime(wanted.config), replace(request, argv=("run", request.id)))
+            return "# an ordinary container, for the fallback runtime\n" + shlex.join(words)
+        chosen, machine, host = wanted.prepare()
+        spec = wanted.spec
+        inside = hooks.state(spec, request.id, "created", 1)
+        start_hooks = hooks.operations(spec.start_container, inside, plan.ROOTFS_SLOT, "/")
+        whole = plan.monitor(spec, chosen, machine, host, facts.Network(), request.console_socket, start_hooks)
+        lines = [plan.text(plan.sandbox(spec).operations), plan.text(whole.operations)]
+        return "\n".join([*lines, "", "# the monitor, in its own root", shlex.join(chosen.argv(machine))])
+
+
+def _wait(request: Request, pid: int) -> int:
+    import signal
+
+    def forward(number: int, _frame: "FrameType | None") -> None:
+        try:
+            runtime.kill(replace(request, signal=number, all=True))
+        except UruncError:
+            pass  # it has just ended
+
+    before = {name: signal.signal(getattr(signal, name), forward) for name in FORWARDED}
+    try:
+        return _status(os.waitpid(pid, 0)[1])
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+def _status(wait_status: int) -> int:
+    code = os.waitstatus_to_exitcode(wait_status)
+    return code if code >= 0 else 128 - code
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass  # reaped already

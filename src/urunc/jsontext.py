@@ -1,0 +1,281 @@
+"""JSON text to values and back, by the C scanner that sits inside the json package; values to their types.
+
+The one rule: the package itself (5 ms to import) is loaded only to find the position of a
+fault, never for a text that is right.
+"""
+
+import _json
+
+from .errors import SpecError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+_BLANKS = " \t\n\r"  # what RFC 8259 allows between tokens
+_INFINITE = (float("inf"), float("-inf"))
+_SHOWN = 64  # characters of a value in an error
+
+
+class _RefusedError(Exception):
+    """A token that Python would take and JSON, or Go, would not; `str()` of it is the token."""
+
+
+def _refuse(token: str) -> "object":
+    raise _RefusedError(token)
+
+
+def _float(token: str) -> float:
+    value = float(token)
+    if value in _INFINITE:  # 1e999: Go refuses it as well
+        raise _RefusedError(token)
+    return value
+
+
+def _int(token: str) -> int:
+    try:
+        return int(token)
+    except ValueError:  # more than 4300 digits, which int() takes quadratic time for
+        raise _RefusedError(token) from None
+
+
+class _Rules:
+    """What make_scanner asks its argument for; array_hook since Python 3.15."""
+
+    strict = True
+    object_hook = None
+    object_pairs_hook = None
+    array_hook = None
+    parse_constant = staticmethod(_refuse)
+    parse_float = staticmethod(_float)
+    parse_int = int
+
+
+class _ExplainingRules(_Rules):
+    """Slower: says which number is too long."""
+
+    parse_int = staticmethod(_int)  # type: ignore[assignment]
+
+
+_scan = _json.make_scanner(_Rules)  # type: ignore[arg-type]  # takes any object with these attributes
+
+
+def decode(text: "bytes | str", what: str) -> object:
+    r"""Return the value of one JSON text (RFC 8259); `what` names the text in errors.
+
+    Bytes are strict UTF-8 without a byte order mark.  NaN, Infinity, numbers out of range and
+    anything after the value are refused; of a key given twice the last value wins, as in Go.  A
+    string may hold a lone surrogate ("\ud800"): who uses it decides.  Every fault is a SpecError
+    "<what>: invalid JSON at line L column C: ...".
+    """
+    if isinstance(text, bytes):
+        text = _characters(text, what)
+    try:
+        value, end = _scan(text, _first_token(text, 0))
+    except RecursionError:
+        raise SpecError(f"{what}: invalid JSON: nested too deeply") from None
+    except Exception:  # noqa: BLE001  # the scanner raises SystemError where the package is not loaded
+        raise _explained(text, what) from None
+    end = _first_token(text, end)
+    if end < len(text):
+        raise _fault(text, what, end, "nothing may follow the value")
+    return value
+
+
+def encode(value: object) -> str:
+    """Return `value` as compact ASCII JSON; a tuple is an array.
+
+    TypeError for a type or a key that JSON does not have, ValueError for NaN and Infinity.
+    """
+    if isinstance(value, str):
+        return _json.encode_basestring_ascii(value)
+    if value is None or value is True or value is False:
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int):
+        return int.__repr__(value)
+    if isinstance(value, float):
+        if value != value or value in _INFINITE:  # noqa: PLR0124  # NaN is unequal to itself
+            raise ValueError(f"{value} is not JSON")
+        return float.__repr__(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join([encode(item) for item in value]) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join([f"{_key(key)}:{encode(item)}" for key, item in value.items()]) + "}"
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def text(value: object, where: str) -> str:
+    """Return a string that can be an argument or a path: no NUL byte, encodable; "" for None (null or absent).
+
+    As in all of these, `where` names the file and the field, and a fault is a SpecError "<where> must ...".
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise SpecError(f"{where} must be a string")
+    if "\0" in value:
+        raise SpecError(f"{where} must not contain a NUL byte")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise SpecError(f"{where} must not contain a lone surrogate") from None
+    return value
+
+
+def absolute(value: object, where: str, required: bool = False) -> str:
+    """Return an absolute path; "" for None or an empty string unless it is `required`."""
+    path = text(value, where)
+    if path[:1] != "/" and (path or required):
+        raise SpecError(f"{where} must be an absolute path")
+    return path
+
+
+def known(value: object, where: str, names: "tuple[str, ...]", fault: str) -> str:
+    """Return one of `names`; else the error says `fault`, with the value in place of its %s."""
+    name = text(value, where)
+    if name not in names:
+        raise SpecError(f"{where}: {fault % quote(name)[1:-1]}")
+    return name
+
+
+def strings(value: object, where: str) -> "tuple[str, ...]":
+    """Return a list of `text`; () for None."""
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise SpecError(f"{where} must be a list of strings")
+    return tuple([text(item, f"{where}[{index}]") for index, item in enumerate(value)])
+
+
+def pairs(value: object, where: str) -> "tuple[tuple[str, str], ...]":
+    """Return an object whose values are `text`, sorted by key; () for None."""
+    found = []
+    for key, item in table(value, where).items():
+        place = f"{where}[{quote(key)}]"
+        if item is None:
+            raise SpecError(f"{place} must be a string")
+        found.append((text(key, place), text(item, place)))
+    return tuple(sorted(found))
+
+
+def whole(value: object, where: str, least: int, most: int, absent: int = 0) -> int:
+    """Return an integer from `least` to `most`, `absent` for None; true, 1.0 and "1" are none."""
+    if value is None:
+        return absent
+    if type(value) is not int or not least <= value <= most:
+        raise SpecError(f"{where} must be a whole number from {least} to {most}")
+    return value
+
+
+def wholes(value: object, where: str, least: int, most: int) -> "tuple[int, ...]":
+    """Return a list of `whole`; () for None."""
+    if value is None:
+        return ()
+    if not isinstance(value, list) or None in value:
+        raise SpecError(f"{where} must be a list of whole numbers")
+    return tuple([whole(item, f"{where}[{index}]", least, most) for index, item in enumerate(value)])
+
+
+def flag(value: object, where: str) -> bool:
+    """Return true or false, false for None."""
+    if value is not None and not isinstance(value, bool):
+        raise SpecError(f"{where} must be true or false")
+    return bool(value)
+
+
+def table(value: object, where: str) -> "Mapping[str, object]":
+    """Return an object; an empty one for None."""
+    if value is not None and not isinstance(value, dict):
+        raise SpecError(f"{where} must be an object")
+    return value or {}
+
+
+def fields(document: "Mapping[str, object]", prefix: str, rows: "Iterable[tuple[Any, ...]]") -> "dict[str, Any]":
+    """Return the fields of a record as `rows` say: field, dotted path, accessor, further arguments of the accessor."""
+    found = {}
+    for field, path, accessor, *limits in rows:
+        *outer, last = path.split(".")
+        holder, walked = document, prefix
+        for key in outer:
+            holder = table(holder.get(key), walked + key)
+            walked += key + "."
+        found[field] = accessor(holder.get(last), prefix + path, *limits)
+    return found
+
+
+def records(value: object, where: str, record: "Any", rows: "Iterable[tuple[Any, ...]]") -> "tuple[Any, ...]":
+    """Return a list of objects as records, by `fields`; () for None."""
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise SpecError(f"{where} must be a list of objects")
+    return tuple([record(**fields(item, f"{where}[{index}].", rows)) for index, item in enumerate(value)])
+
+
+def quote(value: str) -> str:
+    """Return `value` as an error shows it: in double quotes, on one line, its first 64 characters."""
+    return encode(value if len(value) <= _SHOWN else value[:_SHOWN] + "...")
+
+
+def _key(key: object) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"a key must be a string, not {type(key).__name__}")
+    return _json.encode_basestring_ascii(key)
+
+
+def _characters(text: bytes, what: str) -> str:
+    try:
+        characters = text.decode()
+    except UnicodeDecodeError as error:
+        before = text[: error.start].decode()
+        raise _fault(before + "?", what, len(before), f"byte 0x{text[error.start]:02x} is not UTF-8") from None
+    if characters[:1] == "\ufeff":
+        raise _fault(characters, what, 0, "a byte order mark is not allowed")
+    return characters
+
+
+def _first_token(text: str, start: int) -> int:
+    """Return where the first character from `start` on is that is not blank."""
+    return len(text) - len(text[start:].lstrip(_BLANKS)) if text[start : start + 1] in _BLANKS else start
+
+
+def _explained(text: str, what: str) -> SpecError:
+    """Scan a bad text again, this time with the package's exception at hand, which knows the position."""
+    try:
+        import json.decoder  # noqa: F401  # the scanner looks for it in sys.modules
+    except ImportError:  # an embedded interpreter without the standard library
+        return SpecError(f"{what}: invalid JSON")
+    try:
+        _json.make_scanner(_ExplainingRules)(text, _first_token(text, 0))  # type: ignore[arg-type]
+    except _RefusedError as refused:
+        token = str(refused)
+        return _fault(text, what, _outside_strings(text, token), f"{quote(token)} is no number of JSON, or too large")
+    except StopIteration as stop:
+        return _fault(text, what, stop.value, "expecting value")
+    except ValueError as error:
+        message = str(getattr(error, "msg", error)).removesuffix(" at").removesuffix(" starting")
+        return _fault(text, what, getattr(error, "pos", 0), message[:1].lower() + message[1:])
+    except RecursionError:  # one frame deeper than the first scan
+        return SpecError(f"{what}: invalid JSON: nested too deeply")
+    return SpecError(f"{what}: invalid JSON")
+
+
+def _outside_strings(text: str, token: str) -> int:
+    """Return where `token` first stands outside a string; all text before it is known to be good."""
+    position = 0
+    while True:
+        quote = text.find('"', position)
+        found = text.find(token, position, quote if quote >= 0 else len(text))
+        if found >= 0 or quote < 0:
+            return max(found, 0)
+        position = _json.scanstring(text, quote + 1)[1]
+
+
+def _fault(text: str, what: str, position: int, message: str) -> SpecError:
+    """Count as editors do: lines and columns from 1, columns in characters."""
+    if position >= len(text):
+        message = "unexpected end of the text"
+    line = text.count("\n", 0, position) + 1
+    column = position - text.rfind("\n", 0, position)
+    return SpecError(f"{what}: invalid JSON at line {line} column {column}: {message}")

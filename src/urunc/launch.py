@@ -1,0 +1,108 @@
+"""Hands plans to C, stage by stage, and runs the hooks between them.
+
+The one rule: when anything here fails, nothing that it made is left.
+"""
+
+import errno
+import os
+
+from . import _fastpath, facts, hooks, plan, state
+from .errors import HostError, SpecError, UruncError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .bundle import Spec
+    from .facts import Host
+    from .monitors import Machine, Monitor
+    from .request import Request
+
+
+class Launch:
+    """One container in the making: `container` is locked and empty."""
+
+    def __init__(self, request: "Request", container: "state.Container", spec: "Spec") -> None:
+        self.request = request
+        self.container = container
+        self.spec = spec
+        self.sandbox = _fastpath.Sandbox(container.fd)
+        self.head, self.tail = state.document(spec, container.id)
+
+    def write(self, status: str) -> None:
+        """Write the record: from the first one on, every command knows this container."""
+        flags = _fastpath.FLAG_HOOKS if self.spec.poststart or self.spec.poststop else 0
+        box = self.sandbox
+        _fastpath.write_state(self.container.fd, status, box.pid, box.start_time, flags, self.head, self.tail)
+
+    def create(self, chosen: "Monitor", machine: "Machine", host: "Host") -> int:
+        """Bring the container to `created`; return the pid of its process."""
+        spec, container = self.spec, self.container
+        self.write("creating")
+        if spec.poststart or spec.poststop:
+            state.write_hooks(container, spec)
+        self.sandbox.execute(_fastpath.pack(plan.sandbox(spec).operations))
+        text = hooks.state(spec, container.id, "creating", self.sandbox.pid)
+        hooks.run(spec.prestart, text, spec.bundle)
+        hooks.run(spec.create_runtime, text, spec.bundle)
+        network = facts.network(self.sandbox.pid)
+        inside = hooks.state(spec, container.id, "created", 1)
+        start_hooks = hooks.operations(spec.start_container, inside, plan.ROOTFS_SLOT, "/")
+        whole = plan.monitor(spec, chosen, machine, host, network, self.request.console_socket, start_hooks)
+        self.sandbox.execute(_fastpath.pack(whole.operations), tuple(file.fd for file in whole.files))
+        if spec.create_container:
+            self.sandbox.run_hooks(_fastpath.pack(hooks.operations(spec.create_container, inside, -1, spec.bundle)))
+        self.write("created")
+        if self.request.pid_file:
+            _write_pid(self.request.pid_file, self.sandbox.pid)
+        self.sandbox.release()
+        return self.sandbox.pid
+
+    def discard(self) -> None:
+        """Undo everything, the pid file too; the error that led here is not hidden by another."""
+        self.sandbox.close()
+        try:
+            if self.spec.poststop:
+                hooks.run(self.spec.poststop, hooks.state(self.spec, self.container.id, "stopped", 0), self.spec.bundle)
+        except OSError:
+            pass  # a hook for a container that never was; the first error is the one to report
+        if self.request.pid_file and self.sandbox.pid:
+            try:
+                os.unlink(self.request.pid_file)
+            except OSError:
+                pass  # it was not written yet
+        try:
+            self.container.remove()
+        except OSError as error:
+            message = f"undoing a failed create: {explained(error)}: run delete --force {self.container.id}"
+            raise HostError(message) from None
+
+
+def explained(error: OSError) -> str:
+    """Return what an operation of the executor failed at, in one line: step, thing, reason."""
+    parts = [str(part) for part in (getattr(error, "step", ""), error.filename) if part]
+    reason = os.strerror(error.errno or 0)
+    return f"{' '.join(parts)}: {reason[:1].lower()}{reason[1:]}" if parts else reason
+
+
+def advised(error: OSError) -> UruncError:
+    """Return the error of a plan's step as one line that says what to do where that is known."""
+    advice = {
+        errno.ENOSYS: ": urunc needs Linux 5.14 or later, without a filter around it",
+        errno.EPERM: ": urunc needs to run as root with CAP_SYS_ADMIN",
+    }.get(error.errno or 0, "")
+    if getattr(error, "step", "") == "error running hook":
+        return SpecError(f"error running hook: {error.filename}")
+    return HostError(explained(error) + advice)
+
+
+def _write_pid(path: str, pid: int) -> None:
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, "." + name)
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+        try:
+            os.write(fd, str(pid).encode())
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except OSError as error:
+        raise HostError(f"pid file: open {temporary}: {os.strerror(error.errno or 0).lower()}") from None

@@ -1,0 +1,26 @@
+"""The life of a container: which command may be given in which status, and what it says otherwise.
+
+The one rule: what depends on the status is a row here (runtime-spec, runtime.md#lifecycle).
+"""
+
+from .errors import StateError
+
+# (status, command) that is refused -> message; the words are runc's, clients match them
+REFUSED = {
+    ("creating", "start"): "cannot start container {id}: its create has not ended",
+    ("running", "start"): "cannot start an already running container: {id}",
+    ("paused", "start"): "cannot start an already running container: {id}",
+    ("stopped", "start"): "cannot start a container that has stopped: {id}",
+    ("creating", "kill"): "container not running: {id} is being created",
+    ("stopped", "kill"): "container not running: {id} has stopped",
+    ("creating", "delete"): "cannot delete container {id} that is not stopped: creating",
+    ("running", "delete"): "cannot delete container {id} that is not stopped: running",
+    ("paused", "delete"): "cannot delete container {id} that is not stopped: paused",
+}
+
+
+def check(status: str, command: str, container_id: str) -> None:
+    """Raise StateError if `command` cannot be given to a container in `status`."""
+    message = REFUSED.get((status, command))
+    if message:
+        raise StateError(message.format(id=container_id))

@@ -1,0 +1,114 @@
+"""list and ps: what there is under --root, ours and the fallback runtime's.
+
+The one rule: one broken entry does not hide the others.
+"""
+
+import os
+
+from . import config, facts, runtime
+from . import state as stored
+from .arguments import ID_CHARACTERS
+from .errors import UruncError
+from .jsontext import decode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .request import Request
+
+    Row = dict[str, Any]
+
+COLUMNS = ("id", "pid", "status", "bundle", "created", "owner")
+
+
+def list_(request: "Request") -> str:
+    """Return the containers as JSON, as ids or as a table."""
+    rows, foreign = [], False
+    for name in _names(request.root):
+        with stored.open_(request.root, name, locked=False) as container:
+            owner = container.owner()
+            foreign = foreign or owner == "fallback"
+            if owner == "urunc":
+                rows += _row(container)
+    if foreign:
+        rows += _foreign_rows(request)
+    if request.quiet:
+        return "\n".join(row["id"] for row in rows)
+    if request.format == "json":
+        import json
+
+        return json.dumps(rows)
+    return _table(rows)
+
+
+def ps(request: "Request") -> str:
+    """Return the processes of the container: the monitor and its children, none when it has stopped."""
+    with runtime.open_(request, locked=False) as container:
+        record = container.record()
+        pids = () if container.status(record) == "stopped" else _family(record.pid)
+    if request.format == "json":
+        return "[" + ",".join(str(pid) for pid in pids) + "]"
+    import subprocess
+
+    listed = subprocess.run(["ps", *(request.args or ("-ef",))], capture_output=True, text=True, check=False).stdout
+    head, *lines = listed.splitlines() or ["UID PID PPID C STIME TTY TIME CMD"]
+    column = head.split().index("PID") if "PID" in head.split() else 1
+    wanted = {str(pid) for pid in pids}
+    return "\n".join([head, *(line for line in lines if line.split()[column] in wanted)])
+
+
+def _names(root: str) -> "list[str]":
+    try:
+        names = os.listdir(root)
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in names if set(name) <= ID_CHARACTERS and os.path.isdir(f"{root}/{name}"))
+
+
+def _row(container: "stored.Container") -> "list[Row]":
+    try:
+        record = container.record()
+        row = decode(record.json(container.status(record)), container.id)
+    except (UruncError, OSError):
+        return []  # deleted meanwhile, or not readable: state says which
+    return [row] if isinstance(row, dict) else []
+
+
+def _foreign_rows(request: "Request") -> "list[Row]":
+    import json
+    import subprocess
+
+    command = [
+        runtime.fallback_runtime(config.load(request.config, facts.CACHE)),
+        "--root",
+        request.root,
+        "list",
+        "-f",
+        "json",
+    ]
+    listed = subprocess.run(command, capture_output=True, check=False)
+    try:
+        rows = json.loads(listed.stdout) or []
+    except ValueError:
+        return []
+    ours = {name for name in _names(request.root) if os.path.exists(f"{request.root}/{name}/record")}
+    return [row for row in rows if row.get("id") not in ours]
+
+
+def _table(rows: "list[Row]") -> str:
+    cells = [[key.upper() for key in COLUMNS]] + [[str(row.get(key, "")) for key in COLUMNS] for row in rows]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
+    return "\n".join("   ".join(map(str.ljust, line, widths)).rstrip() for line in cells)
+
+
+def _family(pid: int) -> "tuple[int, ...]":
+    """Return the process and all its descendants (proc_pid_task_tid_children(5))."""
+    found = [pid]
+    for parent in found:
+        try:
+            with open(f"/proc/{parent}/task/{parent}/children", "rb", buffering=0) as file:
+                found += [int(word) for word in file.read(1 << 16).split()]
+        except OSError:
+            continue  # it has just ended
+    return tuple(found)

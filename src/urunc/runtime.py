@@ -1,0 +1,213 @@
+"""(2) The commands on one container: short functions that only call.
+
+The one rule: a container of the fallback runtime is handed over before anything of it is read.
+"""
+
+import errno
+import os
+
+from . import _fastpath, annotations, bundle, config, delegate, facts, hooks, lifecycle, monitors, plan, unikernels
+from . import state as stored
+from .errors import HostError, StateError, UnikernelError, UruncError
+from .launch import Launch, advised
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .bundle import Spec
+    from .config import Config
+    from .request import Request
+
+
+def create(request: "Request") -> None:
+    """Make the container: everything but the run of its monitor (runtime-spec, runtime.md#create)."""
+    _create(request)
+
+
+def start(request: "Request") -> None:
+    """Have the waiting process become the monitor; return when it has, or raise the step that failed."""
+    with open_(request, locked=True) as container:
+        record = container.record()
+        lifecycle.check(container.status(record), "start", request.id)
+        try:
+            record.start(container.fd)
+        except OSError as error:
+            raise advised(error) from None
+        if record.flags & _fastpath.FLAG_HOOKS:
+            _run_kept(container, "poststart", "running", record.pid)
+
+
+def run(request: "Request") -> "int | str":
+    """Create, start, wait and delete; return the status of the monitor, 128 + n for a signal."""
+    from . import foreground
+
+    if request.dry_run:
+        return foreground.dry_run(request)
+    return foreground.run(request, _create)
+
+
+def kill(request: "Request") -> None:
+    """Send the signal to the container's process; with `all` an ended one is no error."""
+    with open_(request, locked=False) as container:
+        record = container.record()
+        status = container.status(record)
+        if status == "stopped" and request.all:
+            return
+        lifecycle.check(status, "kill", request.id)
+        try:
+            record.kill(request.signal)
+        except ProcessLookupError:
+            if not request.all:
+                raise StateError(f"container not running: {request.id} has just stopped") from None
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                raise StateError(f"unable to signal init: invalid argument: {request.signal} is no signal") from None
+            raise
+
+
+def delete(request: "Request") -> None:
+    """Remove everything that create made; `force` ends a running container and takes an unknown id for done."""
+    with open_(request, locked=True, force=request.force) as container:
+        if container.owner() == "nobody":
+            if container.fd >= 0:
+                container.remove()
+            return
+        try:
+            record = container.record()
+        except UruncError:
+            if not request.force:
+                raise
+            container.remove()
+            return
+        status = container.status(record)
+        if not request.force:
+            lifecycle.check(status, "delete", request.id)
+        if status != "stopped":
+            record.end()
+        kept = hooks.load(container.fd) if record.flags & _fastpath.FLAG_HOOKS else None
+        container.remove()
+        if kept:
+            _warn(hooks.run_kept(kept, "poststop", request.id, "stopped", 0))
+
+
+def state(request: "Request") -> str:
+    """Return the state as JSON (runtime-spec, runtime.md#state)."""
+    with open_(request, locked=False) as container:
+        record = container.record()
+        return record.json(container.status(record))
+
+
+def refuse(request: "Request", message: str) -> None:
+    """Raise `message` for what a unikernel cannot do, unless the container is the fallback runtime's."""
+    with open_(request, locked=False) as container:
+        status = container.status(container.record())
+        if status == "stopped" and request.verb == "exec":
+            raise StateError("cannot exec in a stopped container: " + request.id)
+    raise UruncError(message)
+
+
+def pause(request: "Request") -> None:
+    """Pause the container."""
+    refuse(request, f"pause is not supported yet for container {request.id}")
+
+
+def resume(request: "Request") -> None:
+    """Resume a paused container."""
+    refuse(request, f"container not paused: {request.id}")
+
+
+def update(request: "Request") -> None:
+    """Change the limits of the container."""
+    refuse(request, f"update is not supported yet for container {request.id}")
+
+
+def events(request: "Request") -> str:
+    """Return statistics of the container."""
+    refuse(request, f"events is not supported yet for container {request.id}")
+    return ""
+
+
+class Wanted:
+    """What a create is about, read and checked before anything is made; a context manager that closes its files."""
+
+    def __init__(self, request: "Request") -> None:
+        self.config: Config = config.load(request.config, facts.CACHE)
+        self.spec: Spec = bundle.load(request.bundle)
+        pairs = self.spec.annotations
+        content = None if annotations.decides(pairs) else facts.urunc_json(self.spec.rootfs)
+        self.unikernel = annotations.resolve(pairs, content, tuple(unikernels.MODULES))
+        self.host: facts.Host | None = None
+
+    def __enter__(self) -> "Wanted":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.host:
+            facts.close(self.host)
+
+    def prepare(self) -> "tuple[monitors.Monitor, monitors.Machine, facts.Host]":
+        """Ask the host and decide what the machine will be; all that can be refused is refused here."""
+        if self.unikernel is None:
+            raise UnikernelError("not a unikernel")
+        guest, chosen = unikernels.load(self.unikernel.type), monitors.load(self.unikernel.hypervisor)
+        plan.check_pair(guest, chosen)
+        plan.sandbox(self.spec)
+        self.host = facts.host(self.spec, self.unikernel, chosen, self.config)
+        return chosen, plan.machine_of(self.spec, self.unikernel, guest, chosen, self.host), self.host
+
+
+def fallback_runtime(settings: "Config") -> str:
+    """Return the path of the fallback runtime; HostError if there is none."""
+    return delegate.find(settings.fallback, delegate.ourselves())
+
+
+def _create(request: "Request") -> int:
+    with Wanted(request) as wanted:
+        if wanted.unikernel is None:
+            delegate.execute(fallback_runtime(wanted.config), request)
+        _check_terminal(request, wanted.spec)
+        machine = wanted.prepare()
+        with stored.create(request.root, request.id) as container:
+            launch = Launch(request, container, wanted.spec)
+            try:
+                return launch.create(*machine)
+            except OSError as error:
+                launch.discard()
+                raise advised(error) from None
+            except BaseException:
+                launch.discard()
+                raise
+
+
+def _check_terminal(request: "Request", spec: "Spec") -> None:
+    detached = request.verb == "create" or request.detach
+    if spec.terminal and detached and not request.console_socket:
+        raise HostError("cannot allocate tty if urunc will detach without setting console socket: give one")
+    if not spec.terminal and request.console_socket:
+        raise HostError("cannot use console socket if process.terminal is not true: set it, or drop --console-socket")
+
+
+def open_(request: "Request", *, locked: bool, force: bool = False) -> "stored.Container":
+    """Open an existing container of ours; become the fallback runtime for one of its own."""
+    container = stored.open_(request.root, request.id, locked=locked)
+    owner = container.owner()
+    if owner == "fallback":
+        container.__exit__()
+        delegate.execute(fallback_runtime(config.load(request.config, facts.CACHE)), request)
+    if owner == "nobody" and not force:
+        container.__exit__()
+        raise StateError(f"container does not exist: {request.id}: list shows those there are")
+    return container
+
+
+def _run_kept(container: "stored.Container", stage: str, status: str, pid: int) -> None:
+    kept = hooks.load(container.fd)
+    _warn(hooks.run_kept(kept, stage, container.id, status, pid))
+
+
+def _warn(messages: "tuple[str, ...]") -> None:
+    """Tell of hooks that failed where the specification wants the command to go on."""
+    for message in messages:
+        try:
+            os.write(2, f"level=warning msg={message}\n".encode())
+        except OSError:
+            return

@@ -1,0 +1,234 @@
+"""JSON text to values and back, and values to their types."""
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from urunc import jsontext
+from urunc.errors import SpecError
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(VALUES)
+def test_what_is_encoded_is_decoded_to_the_same(value: object) -> None:
+    """The two functions are inverse, and agree with the standard library."""
+    text = jsontext.encode(value)
+
+    assert value == jsontext.decode(text, "x") == json.loads(text)
+    assert value == jsontext.decode(json.dumps(value, ensure_ascii=False).encode(), "x")
+
+
+@given(st.text(alphabet='[]{}",:0123eE+-.tfnNaIul \\u\n', max_size=24))
+def test_the_same_texts_are_refused_as_by_the_package(text: str) -> None:
+    """Only the numbers that JSON does not have are refused beyond what the json package refuses."""
+
+    def finite(token: str) -> float:
+        if not math.isfinite(float(token)):
+            raise ValueError(token)
+        return float(token)
+
+    try:
+        expected = json.loads(text, parse_constant=finite, parse_float=finite)
+    except ValueError:
+        with pytest.raises(SpecError):
+            jsontext.decode(text, "x")
+    else:
+        assert expected == jsontext.decode(text, "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (b"", "line 1 column 1: unexpected end of the text"),
+        (b" \n ", "line 2 column 2: unexpected end of the text"),
+        (b"[1", "line 1 column 3: unexpected end of the text"),
+        (b"{ bad", "line 1 column 3: expecting property name enclosed in double quotes"),
+        (b"[1 2]", "line 1 column 4: expecting ',' delimiter"),
+        (b'{"a"}', "line 1 column 5: expecting ':' delimiter"),
+        (b"tru", "line 1 column 1: expecting value"),
+        (b'{"a":1}\n\n x', "line 3 column 2: nothing may follow the value"),
+        (b"01", "line 1 column 2: nothing may follow the value"),
+        (b'"abc', "line 1 column 1: unterminated string"),
+        (b'"a\x00b"', "line 1 column 3: invalid control character"),
+        (b'"\\x"', "line 1 column 2: invalid \\escape"),
+        (b'"\xff"', "line 1 column 2: byte 0xff is not UTF-8"),
+        (b'[1,\n"\xed\xa0\x80"]', "line 2 column 2: byte 0xed is not UTF-8"),
+        (b"\xef\xbb\xbf{}", "line 1 column 1: a byte order mark is not allowed"),
+        ("\ufeff{}", "line 1 column 1: expecting value"),
+        (b"NaN", 'line 1 column 1: "NaN" is no number of JSON, or too large'),
+        (b'["a\\"NaN", NaN]', 'line 1 column 12: "NaN" is no number of JSON, or too large'),
+        (b'[\n"Infinity", -Infinity]', 'line 2 column 13: "-Infinity" is no number of JSON, or too large'),
+        (b"[1e999]", 'line 1 column 2: "1e999" is no number of JSON, or too large'),
+        (b"[-1e999]", 'line 1 column 2: "-1e999" is no number of JSON, or too large'),
+        (b"[" + b"9" * 5000 + b"]", f'line 1 column 2: "{"9" * 64}..." is no number of JSON, or too large'),
+    ],
+)
+def test_fault_is_named_with_its_place(text: "bytes | str", fault: str) -> None:
+    """The place is where an editor finds it."""
+    with pytest.raises(SpecError) as caught:
+        jsontext.decode(text, "config.json")
+
+    assert f"config.json: invalid JSON at {fault}" == str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[" * 1_000_000, '{"a":' * 1_000_000])
+def test_deep_nesting_is_an_error_not_a_crash(text: str) -> None:
+    """A million brackets neither overflow the stack nor escape as a RecursionError."""
+    with pytest.raises(SpecError, match="invalid JSON"):
+        jsontext.decode(text, "x")
+
+
+def test_long_hostile_text_is_refused_at_once() -> None:
+    """The place of NaN is found in linear time among strings that contain it."""
+    text = "[" + '"NaN",' * 200_000 + "NaN]"
+
+    with pytest.raises(SpecError, match="column 1200002"):
+        jsontext.decode(text, "x")
+
+
+def test_last_of_duplicate_keys_wins() -> None:
+    """As in Go."""
+    assert {"a": 2} == jsontext.decode('{"a": 1, "a": 2}', "x")
+
+
+def test_lone_surrogate_and_nul_are_left_to_the_accessors() -> None:
+    """They are valid JSON, as escapes."""
+    assert ["\ud800", "\0"] == jsontext.decode(b'["\\ud800", "\\u0000"]', "x")
+
+
+def test_fault_is_named_where_the_package_is_not_loaded() -> None:
+    """The C scanner asks for json.decoder only when something is wrong: that has to work in a bare interpreter."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from urunc.jsontext import decode\n"
+        "decode('{}', 'x'); assert 'json' not in sys.modules\n"
+        "try: decode('{bad', 'x')\n"
+        "except Exception as error: print(error)\n"
+    )
+    source = str(Path(jsontext.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program, source], capture_output=True, text=True, check=True
+    )
+
+    assert "x: invalid JSON at line 1 column 2: expecting property name enclosed in double quotes\n" == done.stdout
+
+
+def test_fault_without_the_package_has_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An embedded interpreter may be without the standard library."""
+    monkeypatch.setitem(sys.modules, "json.decoder", None)
+
+    with pytest.raises(SpecError, match=r"^x: invalid JSON$"):
+        jsontext.decode("{bad", "x")
+
+
+def test_encode_writes_compact_ascii() -> None:
+    """Tuples are arrays; what is not ASCII is escaped."""
+    value = {"a": (1, [2.5, None, True, False]), "é\n": "\ud800"}
+
+    assert '{"a":[1,[2.5,null,true,false]],"\\u00e9\\n":"\\ud800"}' == jsontext.encode(value)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, [math.nan]])
+def test_encode_refuses_numbers_that_json_has_not(value: object) -> None:
+    with pytest.raises(ValueError, match="is not JSON"):
+        jsontext.encode(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"), [(b"x", "bytes is not JSON"), ({1}, "set is not JSON"), ({1: 2}, "a key must be a string")]
+)
+def test_encode_refuses_types_that_json_has_not(value: object, fault: str) -> None:
+    with pytest.raises(TypeError, match=fault):
+        jsontext.encode(value)
+
+
+@pytest.mark.parametrize(
+    ("accessor", "expected"),
+    [
+        (jsontext.text, ""),
+        (jsontext.absolute, ""),
+        (jsontext.strings, ()),
+        (jsontext.pairs, ()),
+        (lambda value, where: jsontext.whole(value, where, 1, 2), 0),
+        (lambda value, where: jsontext.whole(value, where, 1, 2, -1), -1),
+        (lambda value, where: jsontext.wholes(value, where, 1, 2), ()),
+        (lambda value, where: jsontext.records(value, where, dict, ()), ()),
+        (jsontext.flag, False),
+        (jsontext.table, {}),
+    ],
+)
+def test_null_is_absent(accessor: Callable[[object, str], object], expected: object) -> None:
+    """As in Go."""
+    assert expected == accessor(None, "x")
+
+
+@pytest.mark.parametrize(
+    ("accessor", "value", "fault"),
+    [
+        (jsontext.text, 1, "f must be a string"),
+        (jsontext.text, "a\0", "f must not contain a NUL byte"),
+        (jsontext.text, "\udc80", "f must not contain a lone surrogate"),
+        (jsontext.absolute, "a/b", "f must be an absolute path"),
+        (lambda value, where: jsontext.absolute(value, where, required=True), "", "f must be an absolute path"),
+        (lambda value, where: jsontext.absolute(value, where, required=True), None, "f must be an absolute path"),
+        (jsontext.strings, "a", "f must be a list of strings"),
+        (jsontext.strings, {"a": "b"}, "f must be a list of strings"),
+        (jsontext.strings, ["a", None], "f must be a list of strings"),
+        (jsontext.strings, ["a", "b\0"], "f[1] must not contain a NUL byte"),
+        (jsontext.pairs, [], "f must be an object"),
+        (jsontext.pairs, {"a\n": 1}, 'f["a\\n"] must be a string'),
+        (jsontext.pairs, {"a": None}, 'f["a"] must be a string'),
+        (jsontext.pairs, {"\0": "a"}, 'f["\\u0000"] must not contain a NUL byte'),
+        (lambda value, where: jsontext.whole(value, where, 0, 9), True, "f must be a whole number from 0 to 9"),
+        (lambda value, where: jsontext.whole(value, where, 0, 9), 1.0, "f must be a whole number from 0 to 9"),
+        (lambda value, where: jsontext.whole(value, where, 0, 9), "1", "f must be a whole number from 0 to 9"),
+        (lambda value, where: jsontext.whole(value, where, 0, 9), 10, "f must be a whole number from 0 to 9"),
+        (lambda value, where: jsontext.whole(value, where, 0, 9), -1, "f must be a whole number from 0 to 9"),
+        (lambda value, where: jsontext.whole(value, where, 0, 9), 10**4000, "f must be a whole number from 0 to 9"),
+        (lambda value, where: jsontext.wholes(value, where, 0, 9), 1, "f must be a list of whole numbers"),
+        (lambda value, where: jsontext.wholes(value, where, 0, 9), [1, False], "f[1] must be a whole number"),
+        (jsontext.flag, 1, "f must be true or false"),
+        (jsontext.flag, "true", "f must be true or false"),
+        (jsontext.table, [], "f must be an object"),
+        (jsontext.table, False, "f must be an object"),
+        (lambda value, where: jsontext.records(value, where, dict, ()), {}, "f must be a list of objects"),
+        (lambda value, where: jsontext.records(value, where, dict, ()), [{}, []], "f must be a list of objects"),
+        (lambda value, where: jsontext.known(value, where, ("a",), 'no "%s"'), "b\n", 'f: no "b\\n"'),
+    ],
+)
+def test_wrong_value_is_refused_by_name(
+    accessor: Callable[[object, str], object], value: object, fault: str
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        accessor(value, "f")
+
+    assert str(caught.value).startswith(fault)
+
+
+def test_null_in_a_list_of_numbers_is_refused() -> None:
+    """Only a field can be absent."""
+    with pytest.raises(SpecError, match="f must be a list of whole numbers"):
+        jsontext.wholes([None], "f", 0, 9)
+
+
+def test_fields_names_the_object_on_the_way() -> None:
+    rows = (("limit", "memory.limit", jsontext.flag),)
+
+    assert {"limit": True} == jsontext.fields({"memory": {"limit": True}}, "", rows)
+    with pytest.raises(SpecError, match="^config.json: memory must be an object$"):
+        jsontext.fields({"memory": 1}, "config.json: ", rows)
+
+
+def test_quote_is_short_and_on_one_line() -> None:
+    assert '"a\\n\\u2028"' == jsontext.quote("a\n\u2028")
+    assert '"' + "x" * 64 + '..."' == jsontext.quote("x" * 1000)
