@@ -29,7 +29,7 @@ ACTIONS = {
     "pause": ("runtime", "pause"),
     "ps": ("listing", "ps"),
     "resume": ("runtime", "resume"),
-    "run": ("runtime", "run"),
+    "run": ("foreground", "run"),
     "spec": ("documents", "spec"),
     "start": ("runtime", "start"),
     "state": ("runtime", "state"),

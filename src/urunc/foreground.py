@@ -9,33 +9,39 @@ from . import runtime
 from ._record import replace
 from .errors import UruncError
 from .request import Request
+from .trace import Trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import FrameType
 
 FORWARDED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGCONT", "SIGWINCH")
 
 
-def run(request: Request, create: "Callable[[Request], int]") -> int:
-    """Run the container to its end; return its status (128 + n for signal n), 0 when detached."""
+def run(request: Request) -> "int | str":
+    """Run the container to its end; return its status (128 + n for signal n), 0 when detached, the plan when dry."""
     from . import terminal
 
+    if request.dry_run:
+        return dry_run(request)
     with terminal.session(request) as session:
-        pid = create(session.request)
+        pid = runtime.make(session.request)
         try:
             runtime.start(request)
             if request.detach:
                 return 0
             session.attach()
+            trace = Trace(request.trace, "run")
             status = _wait(request, pid)
+            trace.mark("the monitor runs")
         except BaseException:
             runtime.delete(replace(request, force=True))
             _reap(pid)
             raise
     if not request.keep:
         runtime.delete(replace(request, force=True))
+        trace.mark("delete")
+    trace.write()
     return status
 
 

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from .facts import Host
     from .monitors import Machine, Monitor
     from .request import Request
+    from .trace import Trace
 
 
 class Launch:
     """One container in the making: `container` is locked and empty."""
 
-    def __init__(self, request: "Request", container: "state.Container", spec: "Spec") -> None:
+    def __init__(self, request: "Request", container: "state.Container", spec: "Spec", trace: "Trace") -> None:
+        self.trace = trace
         self.request = request
         self.container = container
         self.spec = spec
@@ -39,21 +41,27 @@ class Launch:
         self.write("creating")
         if spec.poststart or spec.poststop:
             state.write_hooks(container, spec)
+        self.trace.mark("plan and state directory")
         self.sandbox.execute(_fastpath.pack(plan.sandbox(spec).operations))
+        self.trace.mark("sandbox: clone with namespaces")
         text = hooks.state(spec, container.id, "creating", self.sandbox.pid)
         hooks.run(spec.prestart, text, spec.bundle)
         hooks.run(spec.create_runtime, text, spec.bundle)
         network = facts.network(self.sandbox.pid)
+        self.trace.mark("hooks and network")
         inside = hooks.state(spec, container.id, "created", 1)
         start_hooks = hooks.operations(spec.start_container, inside, plan.ROOTFS_SLOT, "/")
         whole = plan.monitor(spec, chosen, machine, host, network, self.request.console_socket, start_hooks)
         self.sandbox.execute(_fastpath.pack(whole.operations), tuple(file.fd for file in whole.files))
+        self.trace.mark("root of the monitor")
         if spec.create_container:
             self.sandbox.run_hooks(_fastpath.pack(hooks.operations(spec.create_container, inside, -1, spec.bundle)))
         self.write("created")
         if self.request.pid_file:
             _write_pid(self.request.pid_file, self.sandbox.pid)
         self.sandbox.release()
+        self.trace.mark("commit")
+        self.trace.write()
         return self.sandbox.pid
 
     def discard(self) -> None:

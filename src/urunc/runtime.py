@@ -10,6 +10,7 @@ from . import _fastpath, annotations, bundle, config, delegate, facts, hooks, li
 from . import state as stored
 from .errors import HostError, StateError, UnikernelError, UruncError
 from .launch import Launch, advised
+from .trace import Trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def create(request: "Request") -> None:
     """Make the container: everything but the run of its monitor (runtime-spec, runtime.md#create)."""
-    _create(request)
+    make(request)
 
 
 def start(request: "Request") -> None:
@@ -28,21 +29,15 @@ def start(request: "Request") -> None:
     with open_(request, locked=True) as container:
         record = container.record()
         lifecycle.check(container.status(record), "start", request.id)
+        trace = Trace(request.trace, "start")
         try:
             record.start(container.fd)
         except OSError as error:
             raise advised(error) from None
+        trace.mark("enter and exec")
+        trace.write()
         if record.flags & _fastpath.FLAG_HOOKS:
             _run_kept(container, "poststart", "running", record.pid)
-
-
-def run(request: "Request") -> "int | str":
-    """Create, start, wait and delete; return the status of the monitor, 128 + n for a signal."""
-    from . import foreground
-
-    if request.dry_run:
-        return foreground.dry_run(request)
-    return foreground.run(request, _create)
 
 
 def kill(request: "Request") -> None:
@@ -130,11 +125,14 @@ class Wanted:
     """What a create is about, read and checked before anything is made; a context manager that closes its files."""
 
     def __init__(self, request: "Request") -> None:
+        self.trace = Trace(request.trace, "create")
         self.config: Config = config.load(request.config, facts.CACHE)
+        self.trace.mark("configuration")
         self.spec: Spec = bundle.load(request.bundle)
         pairs = self.spec.annotations
         content = None if annotations.decides(pairs) else facts.urunc_json(self.spec.rootfs)
         self.unikernel = annotations.resolve(pairs, content, tuple(unikernels.MODULES))
+        self.trace.mark("bundle")
         self.host: facts.Host | None = None
 
     def __enter__(self) -> "Wanted":
@@ -152,6 +150,7 @@ class Wanted:
         plan.check_pair(guest, chosen)
         plan.sandbox(self.spec)
         self.host = facts.host(self.spec, self.unikernel, chosen, self.config)
+        self.trace.mark("facts of the host")
         return chosen, plan.machine_of(self.spec, self.unikernel, guest, chosen, self.host), self.host
 
 
@@ -160,14 +159,15 @@ def fallback_runtime(settings: "Config") -> str:
     return delegate.find(settings.fallback, delegate.ourselves())
 
 
-def _create(request: "Request") -> int:
+def make(request: "Request") -> int:
+    """Do what create does; return the pid of the container's process."""
     with Wanted(request) as wanted:
         if wanted.unikernel is None:
             delegate.execute(fallback_runtime(wanted.config), request)
         _check_terminal(request, wanted.spec)
         machine = wanted.prepare()
         with stored.create(request.root, request.id) as container:
-            launch = Launch(request, container, wanted.spec)
+            launch = Launch(request, container, wanted.spec, wanted.trace)
             try:
                 return launch.create(*machine)
             except OSError as error:

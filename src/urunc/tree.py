@@ -49,8 +49,10 @@ def lookup(cache: str, name: str, binary: str, modules: "Patterns" = (), data: "
     return tree if current else None
 
 
-def prepare(cache: str, name: str, binary: str, modules: "Patterns", data: "Patterns", elf: "Reader") -> str:
-    """Return a tree with `binary`, the `modules` and `data` (globs; what matches nothing is left out) and all they load.
+def prepare(  # noqa: PLR0913, PLR0917 - lookup's arguments, and what a build needs besides
+    cache: str, name: str, binary: str, modules: "Patterns", data: "Patterns", elf: "Reader"
+) -> str:
+    """Return a tree with `binary`, `modules` and `data` (globs; what matches nothing is left out) and all they load.
 
     An existing tree is used if it is current.  `elf` reads an open file and raises OSError if it is no ELF file.
     """
@@ -115,7 +117,7 @@ def _identity(status: os.stat_result) -> str:
 
 
 def _key(manifest: bytes) -> str:
-    """FNV-1a, 64 bits: names a tree; the manifest inside decides.  (hashlib costs 5 ms to import.)"""
+    """FNV-1a, 64 bits, as hashlib is dear to import: it only names a tree, the manifest inside decides."""
     key = 0xCBF29CE484222325
     for byte in manifest:
         key = ((key ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF

@@ -6,7 +6,9 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cffi import FFI
@@ -40,20 +42,24 @@ DT_NEEDED, DT_STRTAB, DT_STRSZ, DT_SONAME, DT_RPATH, DT_RUNPATH = 1, 5, 10, 14, 
 EM_386, EM_X86_64 = 3, 62
 
 
+Segment = tuple[int, int, int, int, int]
+Maker = Callable[[list[Segment], bytes], bytes]
+
+
 class Parser:
     """The C functions as Python ones that take a file's contents."""
 
-    def __init__(self, library):
+    def __init__(self, library: Path) -> None:
         self.ffi = FFI()
         self.ffi.cdef(DECLARATIONS)
         self.c = self.ffi.dlopen(str(library))
 
-    def open(self, contents):
+    def open(self, contents: bytes) -> int:
         fd = os.memfd_create("elf")
         os.write(fd, contents)
         return fd
 
-    def identify(self, contents):
+    def identify(self, contents: bytes | int) -> Any:
         fd = contents if isinstance(contents, int) else self.open(contents)
         image, error = self.ffi.new("struct fp_image *"), self.ffi.new("struct fp_error *")
         try:
@@ -63,7 +69,7 @@ class Parser:
         self.raise_error(status, error)
         return image
 
-    def dependencies(self, contents):
+    def dependencies(self, contents: bytes | int) -> dict[str, Any]:
         fd = contents if isinstance(contents, int) else self.open(contents)
         found, error = self.ffi.new("struct fp_elf_dependencies *"), self.ffi.new("struct fp_error *")
         try:
@@ -77,17 +83,17 @@ class Parser:
         self.raise_error(status, error)
         return result
 
-    def text(self, pointer):
+    def text(self, pointer: Any) -> str | None:
         return os.fsdecode(self.ffi.string(pointer)) if pointer else None
 
-    def raise_error(self, status, error):
+    def raise_error(self, status: int, error: Any) -> None:
         assert (status == -1) == (error.number != 0)
         if status:
             raise OSError(error.number, self.ffi.string(error.path).decode())
 
 
 @pytest.fixture(scope="session")
-def parser(tmp_path_factory):
+def parser(tmp_path_factory: pytest.TempPathFactory) -> Parser:
     library = tmp_path_factory.mktemp("elf") / "elf.so"
     sources = [SOURCES / "elf.c", SOURCES / "error.c"]
     flags = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
@@ -95,7 +101,7 @@ def parser(tmp_path_factory):
     return Parser(library)
 
 
-def elf64(segments, contents=b"", machine=EM_X86_64, count=None):
+def elf64(segments: list[Segment], contents: bytes = b"", machine: int = EM_X86_64, count: int | None = None) -> bytes:
     """An ELF file: header, program headers (type, offset, address, size, align), then `contents` at 0x1000."""
     count = len(segments) if count is None else count
     header = (
@@ -110,7 +116,7 @@ def elf64(segments, contents=b"", machine=EM_X86_64, count=None):
     return (header + table).ljust(0x1000, b"\0") + contents
 
 
-def elf32(segments, contents=b""):
+def elf32(segments: list[Segment], contents: bytes = b"") -> bytes:
     header = (
         b"\x7fELF\x01\x01\x01"
         + bytes(9)
@@ -123,18 +129,20 @@ def elf32(segments, contents=b""):
     return (header + table).ljust(0x1000, b"\0") + contents
 
 
-def note(name, kind, descriptor, align=4):
-    def pad(data):
+def note(name: bytes, kind: int, descriptor: bytes, align: int = 4) -> bytes:
+    def pad(data: bytes) -> bytes:
         return data + bytes(-len(data) % align)
 
     return pad(pad(struct.pack("<III", len(name), len(descriptor), kind) + name) + descriptor)
 
 
-def with_notes(notes, align=4, make=elf64):
+def with_notes(notes: bytes, align: int = 4, make: Maker = elf64) -> bytes:
     return make([(PT_NOTE, 0x1000, 0, len(notes), align)], notes)
 
 
-def with_dynamic(entries, strings, make=elf64, strings_size=None):
+def with_dynamic(
+    entries: list[tuple[int, int]], strings: bytes, make: Maker = elf64, strings_size: int | None = None
+) -> bytes:
     """`entries`: (tag, value); the string table follows them, everything in one PT_LOAD at 0x400000."""
     wide = "<QQ" if make is elf64 else "<II"
     length = struct.calcsize(wide) * (len(entries) + 3)
@@ -156,9 +164,9 @@ OTHER = note(b"GNU\0", 3, b"build-id")
 
 
 @pytest.mark.parametrize("make", [elf64, elf32])
-def test_an_elf_is_told_with_its_header_fields(parser, make):
+def test_an_elf_is_told_with_its_header_fields(parser: Parser, make: "Maker") -> None:
     """Kind, bits, machine, type, entry and size are the file's."""
-    image = parser.identify(make([]))
+    image = parser.identify(make([], b""))
 
     expected = (ELF64, 64, EM_X86_64) if make is elf64 else (ELF32, 32, EM_386)
     assert expected == (image.kind, image.bits, image.machine)
@@ -167,7 +175,7 @@ def test_an_elf_is_told_with_its_header_fields(parser, make):
     assert not image.multiboot
 
 
-def test_a_64_bit_elf_marked_i386_is_told_as_it_is(parser):
+def test_a_64_bit_elf_marked_i386_is_told_as_it_is(parser: Parser) -> None:
     """Mewz has such a header, for multiboot."""
     image = parser.identify(elf64([], machine=EM_386))
 
@@ -178,7 +186,7 @@ def test_a_64_bit_elf_marked_i386_is_told_as_it_is(parser):
     "notes", [XEN_PHYS32, OTHER + XEN_PHYS32, XEN_PHYS32 + OTHER, note(b"Xen\0", 18, struct.pack("<I", 0x100200))]
 )
 @pytest.mark.parametrize("make", [elf64, elf32])
-def test_a_pvh_note_is_found_with_its_entry(parser, notes, make):
+def test_a_pvh_note_is_found_with_its_entry(parser: Parser, notes: bytes, make: "Maker") -> None:
     """As the first, a later or the last note, its descriptor four or eight bytes."""
     image = parser.identify(with_notes(notes, make=make))
 
@@ -187,7 +195,7 @@ def test_a_pvh_note_is_found_with_its_entry(parser, notes, make):
 
 
 @pytest.mark.parametrize("align", [4, 8])
-def test_notes_in_a_segment_of_alignment_8_are_found_in_either_layout(parser, align):
+def test_notes_in_a_segment_of_alignment_8_are_found_in_either_layout(parser: Parser, align: int) -> None:
     """Linkers merge notes aligned to 4 into segments aligned to 8."""
     notes = note(b"GNU\0", 5, bytes(12), align) + note(b"Solo5\0", 0x31494241, struct.pack("<IIII", 1, 1, 0, 0), align)
 
@@ -205,14 +213,14 @@ def test_notes_in_a_segment_of_alignment_8_are_found_in_either_layout(parser, al
         note(b"Solo5\0", 0x31494241, bytes(8)),
     ],
 )
-def test_a_note_of_other_name_type_or_size_is_not_taken(parser, wrong):
+def test_a_note_of_other_name_type_or_size_is_not_taken(parser: Parser, wrong: bytes) -> None:
     """Every part of a note is compared."""
     image = parser.identify(with_notes(wrong))
 
     assert (False, 0) == (image.pvh, image.solo5_target)
 
 
-def test_a_solo5_note_gives_target_and_version(parser):
+def test_a_solo5_note_gives_target_and_version(parser: Parser) -> None:
     """SPT is target 2."""
     image = parser.identify(with_notes(OTHER + SOLO5_SPT))
 
@@ -220,7 +228,7 @@ def test_a_solo5_note_gives_target_and_version(parser):
 
 
 @pytest.mark.parametrize("offset", [0, 4, 4096, 8192 - 12])
-def test_a_multiboot_header_is_found_in_the_first_8192_bytes(parser, offset):
+def test_a_multiboot_header_is_found_in_the_first_8192_bytes(parser: Parser, offset: int) -> None:
     """Anywhere that is four-aligned, in a file of any kind."""
     header = struct.pack("<III", 0x1BADB002, 3, (-0x1BADB002 - 3) % 2**32)
 
@@ -236,12 +244,12 @@ def test_a_multiboot_header_is_found_in_the_first_8192_bytes(parser, offset):
         struct.pack("<II", 0x1BADB002, 0),
     ],
 )
-def test_what_only_looks_like_a_multiboot_header_is_none(parser, contents):
+def test_what_only_looks_like_a_multiboot_header_is_none(parser: Parser, contents: bytes) -> None:
     """Not aligned, too late, wrong checksum, cut off."""
     assert not parser.identify(contents).multiboot
 
 
-def test_a_bzimage_is_told_with_its_boot_protocol(parser):
+def test_a_bzimage_is_told_with_its_boot_protocol(parser: Parser) -> None:
     """HdrS at 0x202, and it wins over the boot sector's and the EFI program's magic."""
     contents = bytearray(b"MZ" + bytes(4094))
     contents[510:512] = b"\x55\xaa"
@@ -266,7 +274,7 @@ def test_a_bzimage_is_told_with_its_boot_protocol(parser):
         (bytes(510) + b"\x55", UNKNOWN),
     ],
 )
-def test_other_kinds_are_told_by_their_magic(parser, contents, kind):
+def test_other_kinds_are_told_by_their_magic(parser: Parser, contents: bytes, kind: int) -> None:
     """A short file is of no kind, never an error."""
     image = parser.identify(contents)
 
@@ -290,7 +298,7 @@ def test_other_kinds_are_told_by_their_magic(parser, contents, kind):
         elf64([(0, 0, 0, 0, 0)]).replace(struct.pack("<QQ", 0x1234, 64), struct.pack("<QQ", 0x1234, 2**64 - 56)),
     ],
 )
-def test_an_elf_with_tables_beyond_file_or_limits_is_refused(parser, contents):
+def test_an_elf_with_tables_beyond_file_or_limits_is_refused(parser: Parser, contents: bytes) -> None:
     """ENOEXEC, by both functions' common reader."""
     with pytest.raises(OSError, match=r"\S") as refusal:
         parser.identify(contents)
@@ -300,7 +308,7 @@ def test_an_elf_with_tables_beyond_file_or_limits_is_refused(parser, contents):
 
 @pytest.mark.parametrize("size", [2**32 - 1, 2**32 - 12, 2**31, 0xFFFC])
 @pytest.mark.parametrize("field", [0, 4])
-def test_a_note_longer_than_its_segment_ends_the_walk(parser, size, field):
+def test_a_note_longer_than_its_segment_ends_the_walk(parser: Parser, size: int, field: int) -> None:
     """Neither a name nor a descriptor leads out of the segment."""
     lie = bytearray(OTHER)
     struct.pack_into("<I", lie, field, size)
@@ -309,7 +317,7 @@ def test_a_note_longer_than_its_segment_ends_the_walk(parser, size, field):
 
 
 @pytest.mark.parametrize("call", ["identify", "dependencies"])
-def test_what_is_no_regular_file_is_refused(parser, call):
+def test_what_is_no_regular_file_is_refused(parser: Parser, call: str) -> None:
     """Directories, devices and pipes."""
     reader, writer = os.pipe()
     os.close(writer)
@@ -321,7 +329,7 @@ def test_what_is_no_regular_file_is_refused(parser, call):
 
 
 @pytest.mark.parametrize("call", ["identify", "dependencies"])
-def test_the_offset_of_the_descriptor_stays(parser, call):
+def test_the_offset_of_the_descriptor_stays(parser: Parser, call: str) -> None:
     """pread only: the descriptor may be shared."""
     fd = parser.open(elf64([]))
     os.lseek(fd, 7, os.SEEK_SET)
@@ -334,7 +342,7 @@ def test_the_offset_of_the_descriptor_stays(parser, call):
 
 
 @pytest.mark.parametrize("make", [elf64, elf32])
-def test_dynamic_entries_are_read(parser, make):
+def test_dynamic_entries_are_read(parser: Parser, make: "Maker") -> None:
     """Names in order, soname, and both kinds of search paths."""
     strings = b"\0liba.so.1\0libb.so\0me.so\0$ORIGIN/../lib\0/opt/x:/opt/y\0"
     at = {
@@ -366,7 +374,7 @@ def test_dynamic_entries_are_read(parser, make):
     }
 
 
-def test_an_interpreter_is_read(parser):
+def test_an_interpreter_is_read(parser: Parser) -> None:
     """PT_INTERP, with Solo5's deliberate one as the example."""
     path = b"/nonexistent/solo5/\0"
 
@@ -375,14 +383,14 @@ def test_an_interpreter_is_read(parser):
     )
 
 
-def test_a_static_program_needs_nothing(parser):
+def test_a_static_program_needs_nothing(parser: Parser) -> None:
     """No PT_DYNAMIC is no error."""
     found = parser.dependencies(elf64([]))
 
     assert (False, [], None) == (found["dynamic"], found["needed"], found["interpreter"])
 
 
-def test_entries_after_dt_null_are_not_read(parser):
+def test_entries_after_dt_null_are_not_read(parser: Parser) -> None:
     """As the dynamic linker does."""
     contents = with_dynamic([(0, 0), (DT_NEEDED, 1)], b"\0x\0")
 
@@ -409,7 +417,7 @@ def test_entries_after_dt_null_are_not_read(parser):
         (elf64([(PT_INTERP, 2**64 - 1, 0, 9, 1)]), "beyond the end"),
     ],
 )
-def test_broken_dynamic_information_is_refused(parser, contents, words):
+def test_broken_dynamic_information_is_refused(parser: Parser, contents: bytes, words: str) -> None:
     """ENOEXEC and a sentence."""
     with pytest.raises(OSError, match=words) as refusal:
         parser.dependencies(contents)
@@ -417,12 +425,12 @@ def test_broken_dynamic_information_is_refused(parser, contents, words):
     assert refusal.value.errno == ENOEXEC
 
 
-def test_256_needed_libraries_are_read(parser):
+def test_256_needed_libraries_are_read(parser: Parser) -> None:
     """The limit itself is allowed."""
     assert len(parser.dependencies(with_dynamic([(DT_NEEDED, 1)] * 256, b"\0x\0"))["needed"]) == 256
 
 
-def test_a_real_program_agrees_with_readelf(parser):
+def test_a_real_program_agrees_with_readelf(parser: Parser) -> None:
     """The interpreter that runs this test, and its libraries."""
     program = os.path.realpath(sys.executable)
     words = subprocess.run(["readelf", "-dlW", program], check=True, capture_output=True, text=True).stdout
@@ -433,7 +441,7 @@ def test_a_real_program_agrees_with_readelf(parser):
     assert (needed, interpreter) == (found["needed"], found["interpreter"])
 
 
-def both(parser, contents):
+def both(parser: Parser, contents: bytes) -> None:
     """Call both functions; only ENOEXEC may come out."""
     for call in (parser.identify, parser.dependencies):
         try:
@@ -442,11 +450,11 @@ def both(parser, contents):
             assert refusal.errno == ENOEXEC
 
 
-def real_elf(length=None):
+def real_elf(length: int | None = None) -> bytes:
     return Path(os.path.realpath("/bin/true")).read_bytes()[:length]
 
 
-def test_a_file_cut_at_every_byte_of_its_first_4_kib_does_no_harm(parser):
+def test_a_file_cut_at_every_byte_of_its_first_4_kib_does_no_harm(parser: Parser) -> None:
     """Truncation, at every length."""
     contents = real_elf(4096)
     for length in range(len(contents)):
@@ -454,9 +462,9 @@ def test_a_file_cut_at_every_byte_of_its_first_4_kib_does_no_harm(parser):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_random_flips_do_no_harm(parser, seed):
+def test_random_flips_do_no_harm(parser: Parser, seed: int) -> None:
     """In a real program and in one made of everything the parser reads."""
-    dice = random.Random(seed)  # noqa: S311: the same flips on every run
+    dice = random.Random(seed)  # the same flips on every run
     strings = b"\0liba.so.1\0/opt/x\0"
     made = with_dynamic([(DT_NEEDED, 1), (DT_RPATH, 11)], strings) + OTHER + XEN_PHYS32 + SOLO5_SPT
     for original, end in ((real_elf(), 4096), (made, len(made)), (made, 200), (with_notes(OTHER + XEN_PHYS32), 120)):
@@ -467,14 +475,14 @@ def test_random_flips_do_no_harm(parser, seed):
             both(parser, bytes(contents))
 
 
-def test_nothing_is_leaked(parser):
+def test_nothing_is_leaked(parser: Parser) -> None:
     """Neither memory nor descriptors, by successes and by failures."""
     contents = with_dynamic(
         [(DT_NEEDED, 1), (DT_RPATH, 1), (DT_RPATH, 1), (DT_NEEDED, 99)], b"\0" + b"x" * 4000 + b"\0", strings_size=50
     )
     good = with_dynamic([(DT_NEEDED, 1)] * 50, b"\0" + b"x" * 4000 + b"\0")
 
-    def resident():
+    def resident() -> int:
         both(parser, contents)
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 

@@ -21,19 +21,19 @@ only_x86 = pytest.mark.skipif(not X86, reason="the guest program is written for 
 needs_qemu = pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="qemu-system-x86_64 is not installed")
 
 
-def build(directory, *flags, compiler="gcc", source="kvm_probe_x86_64.c" if X86 else "kvm_probe_other.c"):
+def build(directory: Path, source: str = "kvm_probe_x86_64.c" if X86 else "kvm_probe_other.c") -> Path:
     program = directory / "kvm_probe"
     sources = [HERE / "kvm_probe_main.c", SOURCES / source, SOURCES / "error.c"]
-    subprocess.run([compiler, *FLAGS, *flags, "-o", program, *sources], check=True)
+    subprocess.run(["gcc", *FLAGS, "-o", program, *sources], check=True)
     return program
 
 
 @pytest.fixture(scope="session")
-def probe(tmp_path_factory):
+def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("kvm_probe"))
 
 
-def test_status_and_words_agree(probe):
+def test_status_and_words_agree(probe: Path) -> None:
     """The exit status is the verdict; a verdict below full comes with a reason."""
     done = subprocess.run([probe, "--verbose"], capture_output=True, text=True, timeout=10, check=False)
     quiet = subprocess.run([probe], capture_output=True, text=True, timeout=10, check=False)
@@ -45,7 +45,7 @@ def test_status_and_words_agree(probe):
     assert len(lines) == (1 if lines[0] == "full" else 2)
 
 
-def test_the_answer_comes_quickly(probe):
+def test_the_answer_comes_quickly(probe: Path) -> None:
     """Far below the alarm: a vCPU is not stuck."""
     start = time.monotonic()
     subprocess.run([probe], timeout=10, check=False)
@@ -55,7 +55,7 @@ def test_the_answer_comes_quickly(probe):
 
 @pytest.mark.parametrize("source", ["kvm_probe_x86_64.c", "kvm_probe_other.c"])
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="hides /dev/kvm in a mount namespace")
-def test_without_dev_kvm_the_answer_is_none(tmp_path, source):
+def test_without_dev_kvm_the_answer_is_none(tmp_path: Path, source: str) -> None:
     """With the path in the reason."""
     if not X86 and source == "kvm_probe_x86_64.c":
         pytest.skip("not this machine's")
@@ -66,7 +66,7 @@ def test_without_dev_kvm_the_answer_is_none(tmp_path, source):
     assert (0, f"none\nopen: /dev/kvm: {os.strerror(errno.ENOENT)}\n") == (done.returncode, done.stdout)
 
 
-def guest_program(directory):
+def guest_program(directory: Path) -> tuple[bytes, int]:
     """The bytes of the guest's code and the offset of the kernel-like program in them."""
     compiled, section = directory / "probe.o", directory / "rodata"
     subprocess.run(["gcc", *FLAGS, "-c", "-o", compiled, SOURCES / "kvm_probe_x86_64.c"], check=True)
@@ -81,7 +81,7 @@ def guest_program(directory):
     return code, at["fp_kvm_kernel"] - at["fp_kvm_simple"]
 
 
-def announced_under_tcg(directory, code, entry, cpu):
+def announced_under_tcg(directory: Path, code: bytes, entry: int, cpu: str) -> list[int]:
     """Run `code` on an emulated CPU from the state the probe starts it in; the steps it announces."""
     blob, kernel = directory / "blob", directory / "kernel"
     blob.write_bytes(code)
@@ -136,7 +136,7 @@ def announced_under_tcg(directory, code, entry, cpu):
 
 @only_x86
 @needs_qemu
-def test_the_guest_program_reaches_its_end_on_a_complete_cpu(tmp_path):
+def test_the_guest_program_reaches_its_end_on_a_complete_cpu(tmp_path: Path) -> None:
     """So that "limited" is the machine's fault, not the program's."""
     code, entry = guest_program(tmp_path)
 
@@ -146,7 +146,7 @@ def test_the_guest_program_reaches_its_end_on_a_complete_cpu(tmp_path):
 @only_x86
 @needs_qemu
 @pytest.mark.parametrize(("cpu", "last"), [("max,-cx16", 3), ("max,-fxsr", 2), ("max,-sse", 1)])
-def test_the_guest_program_stops_where_the_cpu_lacks_something(tmp_path, cpu, last):
+def test_the_guest_program_stops_where_the_cpu_lacks_something(tmp_path: Path, cpu: str, last: int) -> None:
     """Each missing feature ends it at that step, by a fault."""
     code, entry = guest_program(tmp_path)
     steps = announced_under_tcg(tmp_path, code, entry, cpu)
@@ -156,7 +156,7 @@ def test_the_guest_program_stops_where_the_cpu_lacks_something(tmp_path, cpu, la
 
 @only_x86
 @needs_qemu
-def test_a_wrong_result_stops_the_guest_program(tmp_path):
+def test_a_wrong_result_stops_the_guest_program(tmp_path: Path) -> None:
     """The comparisons compare: without the store its value is missed."""
     code, entry = guest_program(tmp_path)
     store = b"\x0f\x11\x4f\x21"  # movups %xmm1, 33(%rdi)

@@ -170,7 +170,9 @@ def test_unknown_type_is_named_with_the_known_ones(name: str) -> None:
     assert expected == message(PLAIN | {"unikernelType": name})
 
 
-@pytest.mark.parametrize("value", ["/boot/kernel", "L2Jvb3Q", "L2Jvb3Q=\n", "L2J vb3Q=", "YR==", "YQ=", "====", "//79", "é"])
+@pytest.mark.parametrize(
+    "value", ["/boot/kernel", "L2Jvb3Q", "L2Jvb3Q=\n", "L2J vb3Q=", "YR==", "YQ=", "====", "//79", "é"]
+)
 def test_value_that_is_not_base64_among_base64_is_refused(value: str) -> None:
     """Strictly: padded, canonical, no blanks, UTF-8 inside."""
     text = message(encoded(PLAIN) | {"binary": value})
@@ -301,7 +303,5 @@ def test_container_of_a_pod_is_no_sandbox() -> None:
         (SANDBOX, True),
     ],
 )
-def test_urunc_json_is_needed_unless_the_annotations_decide(
-    given: tuple[tuple[str, str], ...], expected: bool
-) -> None:
+def test_urunc_json_is_needed_unless_the_annotations_decide(given: tuple[tuple[str, str], ...], expected: bool) -> None:
     assert expected is decides(given)

@@ -206,9 +206,7 @@ def test_null_is_absent(accessor: Callable[[object, str], object], expected: obj
         (lambda value, where: jsontext.known(value, where, ("a",), 'no "%s"'), "b\n", 'f: no "b\\n"'),
     ],
 )
-def test_wrong_value_is_refused_by_name(
-    accessor: Callable[[object, str], object], value: object, fault: str
-) -> None:
+def test_wrong_value_is_refused_by_name(accessor: Callable[[object, str], object], value: object, fault: str) -> None:
     with pytest.raises(SpecError) as caught:
         accessor(value, "f")
 

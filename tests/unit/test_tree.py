@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,11 @@ from urunc.errors import HostError
 from urunc.tree import Dependencies, lookup, prepare, prune
 
 FASTPATH = Path(__file__).parents[2] / "src" / "_fastpath"
+Reader = Callable[[int], Dependencies]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
-def reader(fd):
+def reader(fd: int) -> Dependencies:
     """Fake ELF files: `elf BITS MACHINE [key=value,value ...]`."""
     words = os.read(fd, 4096).decode(errors="replace").split()
     if words[:1] != ["elf"]:
@@ -36,7 +38,7 @@ def reader(fd):
 
 
 @pytest.fixture
-def host(tmp_path, monkeypatch):
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with a monitor in it, and no libraries but those of the test."""
     monkeypatch.setattr(tree, "_LD_SO_CONF", str(tmp_path / "ld.so.conf"))
     monkeypatch.setattr(tree, "_LD_SO_CACHE", str(tmp_path / "ld.so.cache"))
@@ -47,7 +49,7 @@ def host(tmp_path, monkeypatch):
     return tmp_path
 
 
-def write(path, text, mode=0o755):
+def write(path: Path, text: str, mode: int = 0o755) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     path.write_text(text)
@@ -55,17 +57,17 @@ def write(path, text, mode=0o755):
     return str(path)
 
 
-def make(host, modules=(), data=(), name="monitor"):
+def make(host: Path, modules: tuple[str, ...] = (), data: tuple[str, ...] = (), name: str = "monitor") -> str:
     return prepare(f"{host}/cache", name, f"{host}/bin/monitor", modules, data, reader)
 
 
-def held(prepared, host):
+def held(prepared: str, host: Path) -> list[str]:
     """The files and links of a tree below the test's directory, without the manifest."""
     top = Path(prepared + str(host))
     return sorted(str(path.relative_to(top)) for path in top.rglob("*") if path.is_symlink() or not path.is_dir())
 
 
-def test_a_static_binary_is_copied_alone(host):
+def test_a_static_binary_is_copied_alone(host: Path) -> None:
     """At its own path, under a name with a key, and the link points there."""
     prepared = make(host)
 
@@ -74,7 +76,7 @@ def test_a_static_binary_is_copied_alone(host):
     assert os.readlink(host / "cache/monitor") == os.path.basename(prepared)
 
 
-def test_the_closure_of_libraries_is_copied(host):
+def test_the_closure_of_libraries_is_copied(host: Path) -> None:
     """Interpreter, what is needed, and what that needs, through default directories."""
     interpreter = write(host / "lib64/ld.so", "elf 64 62")
     write(host / "bin/monitor", f"elf 64 62 needed=liba.so,libb.so interpreter={interpreter}")
@@ -91,7 +93,7 @@ def test_the_closure_of_libraries_is_copied(host):
     ]
 
 
-def test_links_are_made_again(host):
+def test_links_are_made_again(host: Path) -> None:
     """Directories and files: both the name that ELF files use and the real file exist."""
     write(host / "usr/lib64/libx.so.1.2", "elf 64 62")
     (host / "usr/lib64/libx.so.1").symlink_to("libx.so.1.2")
@@ -106,7 +108,7 @@ def test_links_are_made_again(host):
 
 
 @pytest.mark.parametrize("origin", ["$ORIGIN", "${ORIGIN}"])
-def test_a_runpath_serves_its_own_file_only(host, origin):
+def test_a_runpath_serves_its_own_file_only(host: Path, origin: str) -> None:
     """$ORIGIN is the directory of the file that says it; entries that cannot be known are left out."""
     write(host / "bin/monitor", f"elf 64 62 needed=liba.so runpath=relative,/$LIB,{origin}/../private")
     write(host / "private/liba.so", "elf 64 62 needed=libb.so")
@@ -118,7 +120,7 @@ def test_a_runpath_serves_its_own_file_only(host, origin):
     assert held(make(host), host) == ["bin/monitor", "private/liba.so", "private/libb.so"]
 
 
-def test_an_rpath_serves_what_is_needed_too(host):
+def test_an_rpath_serves_what_is_needed_too(host: Path) -> None:
     """Unlike a runpath, ld.so(8)."""
     write(host / "bin/monitor", "elf 64 62 needed=liba.so rpath=$ORIGIN/../private")
     write(host / "private/liba.so", "elf 64 62 needed=libb.so")
@@ -127,7 +129,7 @@ def test_an_rpath_serves_what_is_needed_too(host):
     assert held(make(host), host) == ["bin/monitor", "private/liba.so", "private/libb.so"]
 
 
-def test_libraries_of_another_kind_are_passed_over(host):
+def test_libraries_of_another_kind_are_passed_over(host: Path) -> None:
     """Another class or machine, a linker script, a directory."""
     (host / "ld.so.conf").write_text("# comment\ninclude conf.d/*.conf\n" + str(host / "three"))
     write(host / "conf.d/1.conf", f"{host}/one # comment\n{host}/two\nrelative\ninclude {host}/ld.so.conf\n")
@@ -142,7 +144,7 @@ def test_libraries_of_another_kind_are_passed_over(host):
     assert held(make(host), host) == ["bin/monitor", "ld.so.cache", "three/liba.so", "usr/lib64/libb.so"]
 
 
-def test_the_linkers_cache_is_taken_only_if_needed(host):
+def test_the_linkers_cache_is_taken_only_if_needed(host: Path) -> None:
     """Default directories the linker knows without it; the others it knows from there only."""
     (host / "ld.so.conf").write_text(f"{host}/usr/lib64")
     write(host / "bin/monitor", "elf 64 62 needed=liba.so")
@@ -151,7 +153,7 @@ def test_the_linkers_cache_is_taken_only_if_needed(host):
     assert "ld.so.cache" not in held(make(host), host)
 
 
-def test_modules_bring_their_libraries(host):
+def test_modules_bring_their_libraries(host: Path) -> None:
     """A glob that matches nothing is left out: distributions differ."""
     write(host / "mod/accel-one.so", "elf 64 62 needed=libm.so")
     write(host / "mod/other.so", "elf 64 62")
@@ -161,7 +163,7 @@ def test_modules_bring_their_libraries(host):
     assert held(prepared, host) == ["bin/monitor", "mod/accel-one.so", "usr/lib64/libm.so"]
 
 
-def test_data_is_copied_with_directories_and_links(host):
+def test_data_is_copied_with_directories_and_links(host: Path) -> None:
     """A directory stands for all in it; a link brings its target."""
     write(host / "seabios/bios.bin", "bios", 0o644)
     write(host / "share/pvh.bin", "pvh", 0o644)
@@ -179,7 +181,7 @@ def test_data_is_copied_with_directories_and_links(host):
     assert Path(f"{prepared}{host}/share/bios.bin").read_text() == "bios"
 
 
-def test_modes_are_kept_but_for_special_and_foreign_write_bits(host):
+def test_modes_are_kept_but_for_special_and_foreign_write_bits(host: Path) -> None:
     """Nothing in a tree is setuid or writable for others, directories are passable whatever the umask."""
     write(host / "bin/monitor", "elf 64 62", 0o6777)
     write(host / "share/data", "x", 0o640)
@@ -196,7 +198,7 @@ def test_modes_are_kept_but_for_special_and_foreign_write_bits(host):
     assert stat.S_IMODE(os.stat(prepared).st_mode) == 0o755
 
 
-def test_a_current_tree_is_found_again(host):
+def test_a_current_tree_is_found_again(host: Path) -> None:
     """By lookup and by prepare, for exactly the same wish."""
     write(host / "share/data", "x")
     data = (f"{host}/share/*",)
@@ -210,7 +212,7 @@ def test_a_current_tree_is_found_again(host):
     assert lookup(f"{host}/absent", "monitor", binary, (), data) is None
 
 
-def change(path):
+def change(path: Path) -> None:
     write(path, "elf 64 62 ")
 
 
@@ -226,7 +228,7 @@ def change(path):
     ],
     ids=["binary", "library", "data", "new data", "time", "link"],
 )
-def test_a_change_of_any_source_makes_a_new_tree(host, event):
+def test_a_change_of_any_source_makes_a_new_tree(host: Path, event: "Callable[[Path], object]") -> None:
     """Contents, times, a link turned elsewhere, a new file that a glob matches; the old tree stays."""
     write(host / "bin/monitor", "elf 64 62 needed=liba.so")
     write(host / "usr/lib64/liba.so.1", "elf 64 62")
@@ -244,7 +246,7 @@ def test_a_change_of_any_source_makes_a_new_tree(host, event):
     assert lookup(f"{host}/cache", "monitor", f"{host}/bin/monitor", (), wish["data"]) == second
 
 
-def test_a_removed_source_is_no_crash(host):
+def test_a_removed_source_is_no_crash(host: Path) -> None:
     """lookup answers None, prepare says what is missing."""
     make(host)
     (host / "bin/monitor").unlink()
@@ -254,7 +256,7 @@ def test_a_removed_source_is_no_crash(host):
         make(host)
 
 
-def test_a_missing_library_is_named_with_who_needs_it(host):
+def test_a_missing_library_is_named_with_who_needs_it(host: Path) -> None:
     """One line, and no half-built tree stays behind."""
     write(host / "bin/monitor", "elf 64 62 needed=libgone.so.3")
 
@@ -265,22 +267,22 @@ def test_a_missing_library_is_named_with_who_needs_it(host):
 
 
 @pytest.mark.parametrize(("binary", "words"), [("bin/script", "not an ELF file"), ("bin", "regular file|directory")])
-def test_what_is_no_program_is_refused(host, binary, words):
+def test_what_is_no_program_is_refused(host: Path, binary: str, words: str) -> None:
     """The message names it."""
     write(host / "bin/script", "#!/bin/sh")
 
-    with pytest.raises(HostError, match=f"{binary}.*({words})"):
+    with pytest.raises(HostError, match=rf"{binary}.*({words})"):
         prepare(f"{host}/cache", "monitor", f"{host}/{binary}", (), (), reader)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", ".", "..", ".hidden"])
-def test_a_name_that_is_a_path_is_refused(host, name):
+def test_a_name_that_is_a_path_is_refused(host: Path, name: str) -> None:
     """A tree is a child of its cache."""
     with pytest.raises(HostError, match="cannot name a prepared tree"):
         make(host, name=name)
 
 
-def test_a_path_with_a_line_break_is_refused(host):
+def test_a_path_with_a_line_break_is_refused(host: Path) -> None:
     """The manifest could not say it."""
     write(host / "share/a\nb", "x")
 
@@ -288,13 +290,13 @@ def test_a_path_with_a_line_break_is_refused(host):
         make(host, data=(f"{host}/share/*",))
 
 
-def test_a_relative_glob_is_refused(host):
+def test_a_relative_glob_is_refused(host: Path) -> None:
     """It would depend on the working directory."""
     with pytest.raises(HostError, match="absolute path"):
         make(host, data=("share/*",))
 
 
-def test_a_cache_that_others_can_write_to_is_refused(host):
+def test_a_cache_that_others_can_write_to_is_refused(host: Path) -> None:
     """Group or world."""
     for mode in (0o770, 0o707):
         make(host)
@@ -306,7 +308,7 @@ def test_a_cache_that_others_can_write_to_is_refused(host):
         (host / "cache").chmod(0o700)
 
 
-def test_a_cache_that_is_a_link_is_refused(host):
+def test_a_cache_that_is_a_link_is_refused(host: Path) -> None:
     """Who owns the link decides where it leads."""
     (host / "real").mkdir(mode=0o700)
     (host / "cache").symlink_to("real")
@@ -317,17 +319,17 @@ def test_a_cache_that_is_a_link_is_refused(host):
 
 @as_root
 @pytest.mark.parametrize("part", ["", "tree"])
-def test_what_another_user_owns_is_refused(host, part):
+def test_what_another_user_owns_is_refused(host: Path, part: str) -> None:
     """The cache and the tree in it."""
     prepared = make(host)
     os.chown(prepared if part else host / "cache", 1000, -1)
 
     assert lookup(f"{host}/cache", "monitor", f"{host}/bin/monitor") is None
-    with pytest.raises(HostError, match="nobody else|remove it"):
+    with pytest.raises(HostError, match=r"nobody else|remove it"):
         make(host)
 
 
-def test_a_half_built_or_changed_tree_is_refused(host):
+def test_a_half_built_or_changed_tree_is_refused(host: Path) -> None:
     """Its name alone proves nothing."""
     manifest = Path(make(host)) / ".manifest"
     for contents in ("", manifest.read_text() + "0:0:0:0 /etc/passwd\n", None):
@@ -341,7 +343,7 @@ def test_a_half_built_or_changed_tree_is_refused(host):
         manifest.touch()
 
 
-def test_a_source_that_changes_while_it_is_copied_is_an_error(host, monkeypatch):
+def test_a_source_that_changes_while_it_is_copied_is_an_error(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And leaves nothing behind."""
     monkeypatch.setattr(tree, "_make_directory", lambda path: (os.makedirs(path), change(host / "bin/monitor")))
 
@@ -350,13 +352,13 @@ def test_a_source_that_changes_while_it_is_copied_is_an_error(host, monkeypatch)
     assert os.listdir(host / "cache") == []
 
 
-def test_concurrent_builders_agree(host):
+def test_concurrent_builders_agree(host: Path) -> None:
     """Each gets the same complete tree, and no temporary ones remain."""
     write(host / "share/data", "x" * 100_000)
-    results = []
+    results: list[str] = []
     barrier = threading.Barrier(8)
 
-    def build():
+    def build() -> None:
         barrier.wait()
         results.append(make(host, data=(f"{host}/share/*",)))
 
@@ -371,7 +373,7 @@ def test_concurrent_builders_agree(host):
     assert sorted(os.listdir(host / "cache")) == ["monitor", os.path.basename(results[0])]
 
 
-def test_prune_keeps_the_newest_two_and_the_current(host):
+def test_prune_keeps_the_newest_two_and_the_current(host: Path) -> None:
     """And what is not a tree of ours."""
     trees = []
     for age in (5, 4, 3, 2, 1):
@@ -394,7 +396,7 @@ def test_prune_keeps_the_newest_two_and_the_current(host):
 
 
 @pytest.fixture(scope="session")
-def real_reader(tmp_path_factory):
+def real_reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     """The C parser, as the Cython binding will offer it."""
     library = tmp_path_factory.mktemp("elf") / "elf.so"
     subprocess.run(
@@ -411,7 +413,7 @@ def real_reader(tmp_path_factory):
     """)
     c = ffi.dlopen(str(library))
 
-    def read(fd):
+    def read(fd: int) -> Dependencies:
         found, error = ffi.new("struct fp_elf_dependencies *"), ffi.new("struct fp_error *")
         try:
             if c.fp_elf_dependencies(fd, found, error) < 0:
@@ -433,7 +435,7 @@ def real_reader(tmp_path_factory):
 
 @as_root
 @pytest.mark.parametrize("program", ["/bin/true", "/usr/bin/qemu-system-x86_64"])
-def test_a_real_program_starts_in_its_tree(tmp_path, real_reader, program):
+def test_a_real_program_starts_in_its_tree(tmp_path: Path, real_reader: "Reader", program: str) -> None:
     """With nothing of the host but the tree."""
     if not os.path.exists(program):
         pytest.skip(f"{program} is not installed")
@@ -443,7 +445,7 @@ def test_a_real_program_starts_in_its_tree(tmp_path, real_reader, program):
     assert (0, "") == (done.returncode, done.stderr)
 
 
-def test_libraries_agree_with_the_dynamic_linker(tmp_path, real_reader):
+def test_libraries_agree_with_the_dynamic_linker(tmp_path: Path, real_reader: "Reader") -> None:
     """Each file that ldd names is in the tree."""
     prepared = prepare(f"{tmp_path}/cache", "program", "/bin/ls", (), (), real_reader)
     words = subprocess.run(["ldd", "/bin/ls"], check=True, capture_output=True, text=True).stdout.split()
