@@ -17,7 +17,7 @@ static inline void fp_free_guard(void *pointer)
 }
 
 #define _cleanup_close_ __attribute__((cleanup(fp_close_guard)))
-#define _cleanup_free_ __attribute__((cleanup(fp_free_guard)))
+#define _cleanup_free_  __attribute__((cleanup(fp_free_guard)))
 
 /* Hand the descriptor on: the guard then has nothing to close. */
 static inline int fp_take_fd(int *fd)

@@ -2,8 +2,8 @@
 // The terminal: a pty of the caller's devpts, its master sent over --console-socket, its slave kept for the monitor.
 #define _GNU_SOURCE
 #include "cleanup.h"
-#include "kernel.h"
 #include "execute.h"
+#include "kernel.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -71,7 +71,8 @@ int fp_console_create(struct fp_sandbox *sandbox, const struct fp_operation *ope
     _cleanup_close_ int slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
     if (slave < 0)
         return fp_fail(error, "open terminal", name);
-    struct winsize size = {.ws_row = (unsigned short)argument[2].integer, .ws_col = (unsigned short)argument[3].integer};
+    struct winsize size = {.ws_row = (unsigned short)argument[2].integer,
+                           .ws_col = (unsigned short)argument[3].integer};
     if (size.ws_row && size.ws_col && ioctl(slave, TIOCSWINSZ, &size) < 0)
         return fp_fail(error, "set terminal size", name);
     if (fchown(slave, (uid_t)argument[4].integer, (gid_t)-1) < 0)

@@ -157,8 +157,7 @@ static int set_capabilities(const union fp_argument *argument, struct fp_error *
     if (syscall(SYS_capset, &header, data) < 0)
         return fp_fail(error, "capset", NULL);
     for (int capability = 0; capability < 64; capability++)
-        if (argument[3].integer >> capability & 1 &&
-            prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) < 0)
+        if (argument[3].integer >> capability & 1 && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) < 0)
             return fp_fail(error, "prctl", "PR_CAP_AMBIENT_RAISE");
     return 0;
 }
@@ -213,7 +212,8 @@ int fp_enter_operation(const struct fp_operation *operation, int *slots, struct 
             return fp_fail(error, "mount_setattr", "the monitor's root");
         return 0;
     case FP_OP_HOSTNAME:
-        return sethostname(argument[0].text, argument[0].length) < 0 ? fp_fail(error, "sethostname", argument[0].text) : 0;
+        return sethostname(argument[0].text, argument[0].length) < 0 ? fp_fail(error, "sethostname", argument[0].text)
+                                                                     : 0;
     case FP_OP_DOMAINNAME:
         return setdomainname(argument[0].text, argument[0].length) < 0
                    ? fp_fail(error, "setdomainname", argument[0].text)

@@ -9,9 +9,9 @@ enum { FP_STEP_MAX = 48, FP_PATH_MAX = 256 };
 
 /* Fixed size and without pointers: it crosses sockets and shared memory as it is. */
 struct fp_error {
-    int number;              /* errno; 0 = no error */
-    char step[FP_STEP_MAX];  /* "mount", "clone", "exec": a word of the plan or of the kernel */
-    char path[FP_PATH_MAX];  /* the thing, or a sentence about it; may be empty */
+    int number;             /* errno; 0 = no error */
+    char step[FP_STEP_MAX]; /* "mount", "clone", "exec": a word of the plan or of the kernel */
+    char path[FP_PATH_MAX]; /* the thing, or a sentence about it; may be empty */
 };
 
 /* Record errno, `step` and `path` (NULL: none; cut to fit) in `ret` and return -1.

@@ -200,8 +200,8 @@ static int start_init(struct fp_sandbox *sandbox, uint64_t namespaces, struct fp
         return fp_fail(error, "socketpair", NULL);
     _cleanup_close_ int theirs = pair[1];
     sandbox->sync_fd = pair[0];
-    _cleanup_close_ int image =
-        fp_sealed_memfd("urunc-init", fp_init_image_start, (size_t)(fp_init_image_end - fp_init_image_start), true, error);
+    _cleanup_close_ int image = fp_sealed_memfd("urunc-init", fp_init_image_start,
+                                                (size_t)(fp_init_image_end - fp_init_image_start), true, error);
     if (image < 0)
         return -1;
     char *stacks = mmap(NULL, 2 * STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);

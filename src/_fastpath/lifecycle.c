@@ -4,10 +4,10 @@
 #include "lifecycle.h"
 
 #include "cleanup.h"
+#include "execute.h"
 #include "kernel.h"
 #include "process.h"
 #include "protocol.h"
-#include "execute.h"
 
 #include <signal.h>
 #include <sys/socket.h>

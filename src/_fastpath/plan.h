@@ -10,41 +10,41 @@
  * An operation runs in the process that owns its stage: sandbox and root in the caller, enter and exec in
  * urunc-init.  Slots number the descriptors that operations share; FP_SLOT_ROOT is the monitor's root. */
 #define FP_OPERATIONS(X)                                                                                               \
-    X(STAGE, "stage", "i")               /* FP_STAGE_*: ends the stage before it */                                    \
-    X(JOIN, "join", "is")                /* CLONE_NEW*, path of the namespace */                                       \
-    X(CLONE, "clone", "i")               /* CLONE_NEW* flags of the namespaces to make; starts urunc-init */           \
-    X(ROOT, "root", "ii")                /* size in bytes, mode: a detached tmpfs in FP_SLOT_ROOT */                   \
-    X(DIRECTORY, "directory", "si")      /* path in the root, mode */                                                  \
-    X(FILE, "file", "sib")               /* path in the root, mode, content */                                         \
-    X(SYMLINK, "symlink", "ss")          /* target, path in the root */                                                \
-    X(NODE, "node", "siii")              /* path in the root, mode with S_IFCHR or S_IFBLK, major, minor */            \
-    X(CLONE_TREE, "clone_tree", "isi")   /* slot, host directory, attributes (MOUNT_ATTR_*): recursive, detached */    \
-    X(CLONE_FILE, "clone_file", "ii")    /* slot (becomes a detached mount of what it was), attributes */              \
-    X(CONSOLE, "console", "isiiii")      /* slot for the slave, console socket, rows, columns, uid, gid */             \
-    X(ATTACH_ROOT, "attach_root", "")    /* FP_SLOT_ROOT onto /, and enter it */                                       \
-    X(ATTACH, "attach", "is")            /* slot, path in the root: an existing file or directory */                   \
-    X(PIVOT_ROOT, "pivot_root", "")      /* the caller's root is gone afterwards */                                    \
-    X(READ_ONLY, "read_only", "")        /* the root itself, not what is attached below */                             \
+    X(STAGE, "stage", "i")             /* FP_STAGE_*: ends the stage before it */                                      \
+    X(JOIN, "join", "is")              /* CLONE_NEW*, path of the namespace */                                         \
+    X(CLONE, "clone", "i")             /* CLONE_NEW* flags of the namespaces to make; starts urunc-init */             \
+    X(ROOT, "root", "ii")              /* size in bytes, mode: a detached tmpfs in FP_SLOT_ROOT */                     \
+    X(DIRECTORY, "directory", "si")    /* path in the root, mode */                                                    \
+    X(FILE, "file", "sib")             /* path in the root, mode, content */                                           \
+    X(SYMLINK, "symlink", "ss")        /* target, path in the root */                                                  \
+    X(NODE, "node", "siii")            /* path in the root, mode with S_IFCHR or S_IFBLK, major, minor */              \
+    X(CLONE_TREE, "clone_tree", "isi") /* slot, host directory, attributes (MOUNT_ATTR_*): recursive, detached */      \
+    X(CLONE_FILE, "clone_file", "ii")  /* slot (becomes a detached mount of what it was), attributes */                \
+    X(CONSOLE, "console", "isiiii")    /* slot for the slave, console socket, rows, columns, uid, gid */               \
+    X(ATTACH_ROOT, "attach_root", "")  /* FP_SLOT_ROOT onto /, and enter it */                                         \
+    X(ATTACH, "attach", "is")          /* slot, path in the root: an existing file or directory */                     \
+    X(PIVOT_ROOT, "pivot_root", "")    /* the caller's root is gone afterwards */                                      \
+    X(READ_ONLY, "read_only", "")      /* the root itself, not what is attached below */                               \
     X(HOSTNAME, "hostname", "s")                                                                                       \
     X(DOMAINNAME, "domainname", "s")                                                                                   \
     X(OOM_SCORE_ADJ, "oom_score_adj", "i")                                                                             \
-    X(TERMINAL, "terminal", "i")         /* slot of the slave: controlling terminal and standard streams */            \
-    X(HOOK, "hook", "isvvibs")           /* slot of its root (-1: ours), path, argv, environment, timeout s, stdin, cwd */ \
-    X(RLIMIT, "rlimit", "iii")           /* RLIMIT_*, soft, hard */                                                    \
+    X(TERMINAL, "terminal", "i") /* slot of the slave: controlling terminal and standard streams */                    \
+    X(HOOK, "hook", "isvvibs")   /* slot of its root (-1: ours), path, argv, environment, timeout s, stdin, cwd */     \
+    X(RLIMIT, "rlimit", "iii")   /* RLIMIT_*, soft, hard */                                                            \
     X(UMASK, "umask", "i")                                                                                             \
     X(GROUPS, "groups", "n")                                                                                           \
-    X(USER, "user", "ii")                /* uid, gid: real, effective, saved */                                        \
-    X(BOUNDING_SET, "bounding_set", "i") /* mask of the capabilities to keep */                                        \
+    X(USER, "user", "ii")                   /* uid, gid: real, effective, saved */                                     \
+    X(BOUNDING_SET, "bounding_set", "i")    /* mask of the capabilities to keep */                                     \
     X(CAPABILITIES, "capabilities", "iiii") /* masks: effective, permitted, inheritable, ambient */                    \
     X(NO_NEW_PRIVILEGES, "no_new_privileges", "")                                                                      \
-    X(SECCOMP, "seccomp", "b")           /* struct sock_filter[] */                                                    \
-    X(EXEC, "exec", "svv")               /* path in the root, argv, environment */
+    X(SECCOMP, "seccomp", "b") /* struct sock_filter[] */                                                              \
+    X(EXEC, "exec", "svv")     /* path in the root, argv, environment */
 
 enum fp_operation_code {
 #define X(code, name, signature) FP_OP_##code,
     FP_OPERATIONS(X)
 #undef X
-    FP_OP_COUNT
+        FP_OP_COUNT
 };
 
 enum fp_stage { FP_STAGE_SANDBOX, FP_STAGE_ROOT, FP_STAGE_ENTER, FP_STAGE_EXEC, FP_STAGE_COUNT };

@@ -33,8 +33,7 @@ static ssize_t send_again(int socket, const struct msghdr *message)
     return sent;
 }
 
-int fp_send_request(int socket, const struct fp_request *request, int plan_fd, const int *slots,
-                    struct fp_error *error)
+int fp_send_request(int socket, const struct fp_request *request, int plan_fd, const int *slots, struct fp_error *error)
 {
     int descriptors[DESCRIPTORS_MAX];
     size_t count = 0;

@@ -2,8 +2,8 @@
 // Stage root: the monitor's own file system, built detached, before any process can see it.
 #define _GNU_SOURCE
 #include "cleanup.h"
-#include "kernel.h"
 #include "execute.h"
+#include "kernel.h"
 
 #include <stdio.h>
 #include <sys/stat.h>

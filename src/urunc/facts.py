@@ -13,9 +13,9 @@ from .jsontext import decode, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from . import tree
     from .annotations import Unikernel
     from .bundle import Spec
+    from .closure import Dependencies
     from .config import Config, KernelConfig, MonitorConfig
     from .monitors import Monitor
 
@@ -229,11 +229,11 @@ def _tree(monitor: "Monitor", binary: str) -> str:
     return tree.prepare(f"{CACHE}/trees", monitor.name, binary, monitor.modules, monitor.data, _dependencies)
 
 
-def _dependencies(fd: int) -> "tree.Dependencies":
-    from . import tree
+def _dependencies(fd: int) -> "Dependencies":
+    from .closure import Dependencies
 
     interpreter, needed, rpath, runpath, machine, bits = _fastpath.dependencies(fd)
-    return tree.Dependencies(
+    return Dependencies(
         bits=bits,
         machine=machine,
         interpreter=interpreter or "",

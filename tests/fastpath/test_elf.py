@@ -50,9 +50,9 @@ class Parser:
     """The C functions as Python ones that take a file's contents."""
 
     def __init__(self, library: Path) -> None:
-        self.ffi = FFI()
+        self.ffi: Any = FFI()
         self.ffi.cdef(DECLARATIONS)
-        self.c = self.ffi.dlopen(str(library))
+        self.c: Any = self.ffi.dlopen(str(library))
 
     def open(self, contents: bytes) -> int:
         fd = os.memfd_create("elf")

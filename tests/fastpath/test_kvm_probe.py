@@ -127,6 +127,7 @@ def announced_under_tcg(directory: Path, code: bytes, entry: int, cpu: str) -> l
         stdout=subprocess.PIPE,
     )
     steps = []
+    assert qemu.stdout
     with qemu, qemu.stdout as output:
         while (byte := output.read(1)) and byte[0] != STEP_DONE:  # a triple fault ends QEMU: -no-reboot
             steps.append(byte[0])

@@ -15,16 +15,17 @@ COLD_EXTRAS = {
     "urunc.__main__": {"_imp"},  # a builtin: loads the native module
     "urunc.jsontext": {"_json"},  # the C scanner without the package: 0.5 ms, not 5
 }
-WARM = ("urunc.shim",)  # long-running: may import what it likes
+WARM = ("urunc.shim", "urunc.pack")  # long-running, a tool: may import what they like
 
 # From the bottom up: a module imports from the layers below its own, and a family from itself.
 LAYERS = (
     {"_record", "errors", "__init__"},
-    {"_fastpath", "jsontext", "request", "trace", "tree"},
+    {"_fastpath", "closure", "jsontext", "request"},
+    {"trace", "tree"},
     {"annotations", "arguments", "cgroup", "config", "lifecycle", "monitors", "network", "storage", "unikernels"},
     {"bundle", "delegate", "documents", "hooks", "plan", "state"},
     {"facts", "terminal"},
-    {"launch"},
+    {"launch", "pack"},
     {"runtime"},
     {"foreground", "listing"},
     {"cli"},

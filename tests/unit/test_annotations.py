@@ -1,6 +1,7 @@
 """Which source says what unikernel a container is, and what a source may say."""
 
 import base64
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,10 @@ ALL = PLAIN | {
     "solo5NetDev": "service0",
     "solo5BlkDev": "storage",
 }
-ABSENT = dict.fromkeys(Unikernel.__slots__, "") | {"mount_rootfs": None, "source": "annotations of config.json"}
+ABSENT: dict[str, Any] = dict.fromkeys(Unikernel.__slots__, "") | {
+    "mount_rootfs": None,
+    "source": "annotations of config.json",
+}
 SANDBOX = (("io.kubernetes.cri.container-type", "sandbox"),)
 
 
@@ -40,7 +44,7 @@ def encoded(values: dict[str, str]) -> dict[str, str]:
     return {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
 
 
-def unikernel(**values: object) -> Unikernel:
+def unikernel(**values: Any) -> Unikernel:
     return Unikernel(**(ABSENT | values))
 
 
@@ -142,8 +146,8 @@ def test_only_optional_or_unknown_keys_are_an_error(
 def test_missing_mandatory_key_is_named(missing: str) -> None:
     values = {key: value for key, value in PLAIN.items() if key != missing}
 
-    for given in (values, values | {missing: ""}):
-        assert message(given).startswith(f"annotations of config.json: {PREFIX}{missing} must be given")
+    for present in (values, values | {missing: ""}):
+        assert message(present).startswith(f"annotations of config.json: {PREFIX}{missing} must be given")
     assert message({}, full(values)).startswith(f"urunc.json: {PREFIX}{missing} must be given")
 
 
@@ -163,7 +167,7 @@ def test_binary_is_not_needed_with_a_kernel_of_the_host() -> None:
 def test_unknown_type_is_named_with_the_known_ones(name: str) -> None:
     """Neither as it stands nor in base64."""
     expected = (
-        f"annotations of config.json: {PREFIX}unikernelType {ascii(name)} must be one of unikraft, mirage, linux, "
+        f"annotations of config.json: {PREFIX}unikernelType {name!a} must be one of unikraft, mirage, linux, "
         "plain or in base64"
     )
 
@@ -177,7 +181,7 @@ def test_value_that_is_not_base64_among_base64_is_refused(value: str) -> None:
     """Strictly: padded, canonical, no blanks, UTF-8 inside."""
     text = message(encoded(PLAIN) | {"binary": value})
 
-    assert f"annotations of config.json: {PREFIX}binary {ascii(value)} must be base64, as the type is" == text
+    assert f"annotations of config.json: {PREFIX}binary {value!a} must be base64, as the type is" == text
 
 
 @given(st.text())

@@ -26,7 +26,9 @@ NUMBER_FIELDS = [
 
 def spec_of(directory: Path) -> Spec:
     """What MINIMAL is in `directory`."""
-    empty = dict.fromkeys(Spec.__slots__, ()) | dict.fromkeys(("version", "hostname", "domainname", "cgroups_path"), "")
+    empty: dict[str, Any] = dict.fromkeys(Spec.__slots__, ()) | dict.fromkeys(
+        ("version", "hostname", "domainname", "cgroups_path"), ""
+    )
     numbers = dict.fromkeys(("uid", "gid", "memory_limit_bytes", "cpu_quota_us", "cpu_period_us"), 0)
     flags = dict.fromkeys(("readonly", "terminal", "no_new_privileges", "seccomp"), False)
     own = {"bundle": str(directory), "rootfs": f"{directory}/rootfs", "args": ("sh",), "cwd": "/", "umask": -1}
@@ -179,7 +181,8 @@ def test_null_is_absent(place: Path) -> None:
 
 
 def test_last_of_duplicate_keys_wins(place: Path) -> None:
-    text = b'{"hostname": 1, "root": {"path": "rootfs"}, "process": {"cwd": "/", "args": [], "args": ["sh"]}, "hostname": ""}'
+    text = b'{"hostname": 1, "root": {"path": "rootfs"}, "process": {"cwd": "/", "args": [], "args": ["sh"]}'
+    text += b', "hostname": ""}'
 
     assert spec_of(place) == load(place, text)
 
@@ -224,7 +227,7 @@ def test_config_that_is_no_file(tmp_path: Path) -> None:
         path.mkdir()
         make(path / "config.json")
 
-        with pytest.raises(SpecError, match="config.json must be a regular file"):
+        with pytest.raises(SpecError, match=r"config\.json must be a regular file"):
             bundle.load(str(path))
 
 

@@ -223,7 +223,7 @@ def test_fields_names_the_object_on_the_way() -> None:
     rows = (("limit", "memory.limit", jsontext.flag),)
 
     assert {"limit": True} == jsontext.fields({"memory": {"limit": True}}, "", rows)
-    with pytest.raises(SpecError, match="^config.json: memory must be an object$"):
+    with pytest.raises(SpecError, match=r"^config\.json: memory must be an object$"):
         jsontext.fields({"memory": 1}, "config.json: ", rows)
 
 

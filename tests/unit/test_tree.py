@@ -7,13 +7,15 @@ import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cffi import FFI
 
-from urunc import tree
+from urunc import closure, tree
+from urunc.closure import Dependencies
 from urunc.errors import HostError
-from urunc.tree import Dependencies, lookup, prepare, prune
+from urunc.tree import lookup, prepare, prune
 
 FASTPATH = Path(__file__).parents[2] / "src" / "_fastpath"
 Reader = Callable[[int], Dependencies]
@@ -40,10 +42,10 @@ def reader(fd: int) -> Dependencies:
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with a monitor in it, and no libraries but those of the test."""
-    monkeypatch.setattr(tree, "_LD_SO_CONF", str(tmp_path / "ld.so.conf"))
-    monkeypatch.setattr(tree, "_LD_SO_CACHE", str(tmp_path / "ld.so.cache"))
-    monkeypatch.setattr(tree, "_DIRECTORIES", (f"{tmp_path}/usr/lib64",))
-    monkeypatch.setattr(tree, "_MULTIARCH", {})
+    monkeypatch.setattr(closure, "_LD_SO_CONF", str(tmp_path / "ld.so.conf"))
+    monkeypatch.setattr(closure, "_LD_SO_CACHE", str(tmp_path / "ld.so.cache"))
+    monkeypatch.setattr(closure, "_DIRECTORIES", (f"{tmp_path}/usr/lib64",))
+    monkeypatch.setattr(closure, "_MULTIARCH", {})
     (tmp_path / "ld.so.cache").write_text("cache")
     write(tmp_path / "bin/monitor", "elf 64 62")
     return tmp_path
@@ -235,15 +237,15 @@ def test_a_change_of_any_source_makes_a_new_tree(host: Path, event: "Callable[[P
     write(host / "usr/lib64/liba.so.2", "elf 64 62")
     (host / "usr/lib64/liba.so").symlink_to("liba.so.1")
     write(host / "share/one", "x")
-    wish = {"data": (f"{host}/share/*",)}
-    first = make(host, **wish)
+    data = (f"{host}/share/*",)
+    first = make(host, data=data)
     event(host)
 
-    assert lookup(f"{host}/cache", "monitor", f"{host}/bin/monitor", (), wish["data"]) is None
-    second = make(host, **wish)
+    assert lookup(f"{host}/cache", "monitor", f"{host}/bin/monitor", (), data) is None
+    second = make(host, data=data)
     assert first != second
     assert os.path.isdir(first)
-    assert lookup(f"{host}/cache", "monitor", f"{host}/bin/monitor", (), wish["data"]) == second
+    assert lookup(f"{host}/cache", "monitor", f"{host}/bin/monitor", (), data) == second
 
 
 def test_a_removed_source_is_no_crash(host: Path) -> None:
@@ -345,7 +347,12 @@ def test_a_half_built_or_changed_tree_is_refused(host: Path) -> None:
 
 def test_a_source_that_changes_while_it_is_copied_is_an_error(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And leaves nothing behind."""
-    monkeypatch.setattr(tree, "_make_directory", lambda path: (os.makedirs(path), change(host / "bin/monitor")))
+
+    def make_directory(path: str) -> None:
+        os.makedirs(path)
+        change(host / "bin/monitor")
+
+    monkeypatch.setattr(tree, "_make_directory", make_directory)
 
     with pytest.raises(HostError, match="changed while it was copied"):
         make(host)
@@ -403,7 +410,7 @@ def real_reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
         ["gcc", "-std=gnu11", "-O1", "-shared", "-fPIC", "-o", library, FASTPATH / "elf.c", FASTPATH / "error.c"],
         check=True,
     )
-    ffi = FFI()
+    ffi: Any = FFI()
     ffi.cdef("""
         struct fp_error { int number; char step[48]; char path[256]; };
         struct fp_elf_dependencies { char *interpreter, *soname, *rpath, *runpath; char **needed; size_t needed_count;

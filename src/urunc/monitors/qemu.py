@@ -28,14 +28,15 @@ MONITOR = Monitor(
     binaries=("qemu-system-x86_64",),
     argv=argv,
     kvm="optional",
-    modules=("/usr/lib/x86_64-linux-gnu/qemu/accel-tcg-x86_64.so",),
+    modules=("/usr/lib/*/qemu/accel-tcg-x86_64.so", "/usr/lib64/qemu/accel-tcg-x86_64.so"),
     data=(
         "/usr/share/seabios/bios-256k.bin",
         "/usr/share/qemu/bios-256k.bin",
-        "/usr/share/qemu/linuxboot_dma.bin",
-        "/usr/share/qemu/pvh.bin",
+        "/usr/share/qemu/bios-microvm.bin",
+        "/usr/share/qemu/kvmvapic.bin",  # QEMU warns without it
+        "/usr/share/qemu/linuxboot_dma.bin",  # a bzImage
         "/usr/share/qemu/multiboot_dma.bin",
-        "/usr/share/qemu/kvmvapic.bin",
+        "/usr/share/qemu/pvh.bin",
     ),
     nodes=(("dev/null", 1, 3), ("dev/urandom", 1, 9)),
     kernels=("bzimage", "pvh", "multiboot"),

@@ -1,0 +1,212 @@
+"""Builds the guests that the tests boot, into a cache outside the checkout.
+
+The one rule: a file of the cache is complete and never changes.  Its directory is named by what it was made of, made under
+another name and renamed, so readers need no lock.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+SOURCES = Path(__file__).resolve().parent / "hello"
+BUSYBOX = Path("/bin/busybox")  # Debian's busybox-static
+KERNEL_PACKAGE = "linux-image-cloud-amd64"
+APT_TIMEOUT_S = 300
+
+COMPILER = ("gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-std=gnu11", "-ffreestanding", "-nostdlib", "-fno-pic", "-no-pie",
+            "-mgeneral-regs-only", "-mno-sse", "-fcf-protection=none", "-fno-stack-protector",
+            "-fno-asynchronous-unwind-tables", "-fno-toplevel-reorder")  # fmt: skip
+HELLO_STEPS = (
+    (*COMPILER, "-m64", "-mno-red-zone", "-DENTRY=hello64", "-c", "hello.c", "-o", "hello64.o"),
+    (*COMPILER, "-m32", "-DENTRY=hello32", "-S", "hello.c", "-o", "hello32.s"),
+    (*COMPILER, "-m64", "-c", "hello32.s", "-o", "hello32.o"),
+    (*COMPILER, "-m64", "-c", "hello.S", "-o", "start.o"),
+    (*COMPILER, "-static", "-T", "hello.ld", "-Wl,--nmagic,--build-id=none,--strip-all",
+     "start.o", "hello64.o", "hello32.o", "-o", "hello"),
+)  # fmt: skip
+
+INIT = """\
+#!/bin/busybox sh
+# The guest's first process: `sleep N` sleeps that long, an absolute path is run as a command, all else is only printed.
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+echo "linux guest says: $*"
+case ${1-} in
+sleep) sleep "${2-}" ;;
+/*) "$@" ;;
+esac
+poweroff -f
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of an initrd; `content` is the target of a symbolic link, `device` the numbers of a node."""
+
+    path: str
+    mode: int
+    content: bytes = b""
+    device: tuple[int, int] = (0, 0)
+
+
+def default_cache() -> Path:
+    """The cache's directory: $URUNC_TEST_CACHE, else one for all of the machine."""
+    return Path(os.environ.get("URUNC_TEST_CACHE") or "/var/cache/urunc-tests")
+
+
+def hello(cache: Path) -> Path:
+    """A freestanding guest of a few kB, which boots by PVH and by the 64-bit Linux protocol (see hello/hello.c)."""
+    key = hashlib.sha256(repr(HELLO_STEPS).encode())
+    for source in sorted(SOURCES.iterdir()):
+        key.update(source.name.encode() + b"\0" + source.read_bytes())
+    return cached(cache, f"hello-{key.hexdigest()[:16]}", compile_hello) / "hello"
+
+
+def linux(cache: Path) -> tuple[Path, Path]:
+    """Debian's kernel for virtual machines, as a bzImage, and an initrd with busybox."""
+    return kernel(cache), initrd(cache)
+
+
+def kernel(cache: Path) -> Path:
+    """The kernel that Debian's meta package stands for today; downloaded, never installed."""
+    try:
+        package, digest = kernel_package()
+    except subprocess.CalledProcessError:  # no package lists: a new machine
+        run(("apt-get", "-qq", "update"))
+        package, digest = kernel_package()
+
+    def make(directory: Path) -> None:
+        download(package, directory)
+
+    return cached(cache, f"{package}-{digest[:16]}", make) / "vmlinuz"
+
+
+def initrd(cache: Path) -> Path:
+    """An initrd whose /init prints its arguments and does what they say (see INIT)."""
+    archive = cpio(initrd_entries())
+
+    def make(directory: Path) -> None:
+        (directory / "initrd").write_bytes(archive)
+
+    return cached(cache, f"initrd-{hashlib.sha256(archive).hexdigest()[:16]}", make) / "initrd"
+
+
+def cached(cache: Path, name: str, make: Callable[[Path], None]) -> Path:
+    """The directory `name` of the cache, filled by `make` unless it is there; one maker at a time."""
+    final = cache / name
+    if final.is_dir():
+        return final
+    cache.mkdir(parents=True, exist_ok=True)
+    with lock(cache / f".{name}.lock"):
+        if not final.is_dir():
+            temporary = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=cache))
+            try:
+                make(temporary)
+                temporary.chmod(0o755)
+                temporary.rename(final)
+            except BaseException:
+                shutil.rmtree(temporary)
+                raise
+    return final
+
+
+@contextlib.contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive flock on `path`, which stays: whoever removed it would let two in."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def run(argv: tuple[str, ...], directory: Path | None = None) -> str:
+    """The output of a command; what it said is in the notes of the CalledProcessError."""
+    try:
+        ended = subprocess.run(argv, cwd=directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, timeout=APT_TIMEOUT_S, check=True)  # fmt: skip
+    except subprocess.CalledProcessError as error:
+        error.add_note(f"{error.stdout}{error.stderr}".strip())
+        raise
+    return ended.stdout
+
+
+def compile_hello(directory: Path) -> None:
+    for source in SOURCES.iterdir():
+        shutil.copyfile(source, directory / source.name)
+    for step in HELLO_STEPS:
+        run(step, directory)
+    for file in directory.iterdir():
+        if file.name != "hello":
+            file.unlink()
+
+
+def kernel_package() -> tuple[str, str]:
+    """Name and SHA-256 of the package that the meta package depends on today."""
+    depends = run(("apt-cache", "depends", "--important", KERNEL_PACKAGE))
+    (package,) = (line.split()[-1] for line in depends.splitlines() if line.strip().startswith("Depends: linux-image-"))
+    shown = run(("apt-cache", "show", "--no-all-versions", package))
+    (digest,) = (line.split()[-1] for line in shown.splitlines() if line.startswith("SHA256:"))
+    return package, digest
+
+
+def download(package: str, directory: Path) -> None:
+    """Put the kernel of `package` into `directory` as vmlinuz."""
+    # Debian keeps only the newest version: lists that are older than it lead nowhere.
+    get = ("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package)
+    try:
+        run(get, directory)
+    except subprocess.CalledProcessError:
+        run(("apt-get", "-qq", "update"))
+        run(get, directory)
+    (archive,) = directory.glob("*.deb")
+    run(("dpkg", "-x", archive.name, "unpacked"), directory)
+    (image,) = directory.glob("unpacked/boot/vmlinuz-*")
+    image.rename(directory / "vmlinuz")
+    shutil.rmtree(directory / "unpacked")
+    archive.unlink()
+
+
+def initrd_entries() -> list[Entry]:
+    directories = ("bin", "dev", "etc", "proc", "root", "run", "sys", "tmp")
+    applets = run((str(BUSYBOX), "--list")).split()
+    links = sorted(set(applets) - {"busybox"})
+    return [
+        *(Entry(path, stat.S_IFDIR | 0o755) for path in directories),
+        Entry("dev/console", stat.S_IFCHR | 0o600, device=(5, 1)),  # the kernel opens it before /init can mount /dev
+        Entry("bin/busybox", stat.S_IFREG | 0o755, BUSYBOX.read_bytes()),
+        *(Entry(f"bin/{name}", stat.S_IFLNK | 0o777, b"busybox") for name in links),
+        Entry("init", stat.S_IFREG | 0o755, INIT.encode()),
+    ]
+
+
+def cpio(entries: list[Entry]) -> bytes:
+    """A cpio archive as the kernel takes it: `newc` (Documentation/driver-api/early-userspace/buffer-format.rst)."""
+    archive = bytearray()
+    for number, entry in enumerate([*entries, Entry("TRAILER!!!", 0)], start=1):
+        name = entry.path.encode() + b"\0"
+        links = 2 if stat.S_ISDIR(entry.mode) else 1
+        # ino, mode, uid, gid, nlink, mtime, filesize, devmajor, devminor, rdevmajor, rdevminor, namesize, check
+        fields = (number, entry.mode, 0, 0, links, 0, len(entry.content), 0, 0, *entry.device, len(name), 0)
+        archive += b"070701" + b"".join(b"%08x" % field for field in fields) + name
+        archive += bytes(-len(archive) % 4)
+        archive += entry.content
+        archive += bytes(-len(archive) % 4)
+    return bytes(archive)
+
+
+def main() -> None:
+    cache = default_cache()
+    print(hello(cache), *linux(cache), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
