@@ -40,13 +40,14 @@ def guests() -> tuple[Guest, ...]:
     sys.path.insert(0, str(ROOT))
     from tests.guests import build
 
-    kernel, initrd = build.linux()
+    cache = build.default_cache()
+    kernel, initrd = build.linux(cache)
     return (
         Guest(
             "hello",
             ("hello", "from", "a unikernel"),
             {"unikernelType": "linux", "hypervisor": "qemu", "binary": "/boot/hello"},
-            {"boot/hello": build.hello()},
+            {"boot/hello": build.hello(cache)},
         ),
         Guest(
             "linux",

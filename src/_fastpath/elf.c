@@ -2,11 +2,11 @@
 // Reads ELF files, kernels and guests through pread, trusting none of them; see elf.h.
 #include "elf.h"
 
-#include <elf.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "cleanup.h"
+#include "elf_file.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "fields are copied as they lie in the file");
 
@@ -18,48 +18,35 @@ enum {
     SOLO5_NOTE_ABI1 = 0x31494241,  /* "ABI1": u32 target, version, two reserved (Solo5 include/elf_abi.h) */
 };
 
-/* A file and the size it had when it was opened: what is checked stays what is used. */
-struct source {
-    int fd;
-    uint64_t size;
-};
-
-/* An ELF file's tables, in the wider class whatever the file's own. */
-struct program {
-    Elf64_Ehdr header;
-    Elf64_Phdr segments[FP_ELF_SEGMENTS_MAX];
-    uint8_t bits;
-};
-
-static int broken(struct fp_error *error, const char *what)
+int fp_elf_broken(struct fp_error *error, const char *what)
 {
     return fp_fail_with(error, ENOEXEC, "elf", what);
 }
 
-static int source_open(int fd, struct source *ret, struct fp_error *error)
+int fp_elf_open(int fd, struct fp_elf_file *ret, struct fp_error *error)
 {
     struct stat status;
     if (fstat(fd, &status) < 0)
         return fp_fail(error, "fstat", NULL);
     if (!S_ISREG(status.st_mode))
         return fp_fail_with(error, EINVAL, "elf", "not a regular file");
-    *ret = (struct source){.fd = fd, .size = (uint64_t)status.st_size};
+    *ret = (struct fp_elf_file){.fd = fd, .size = (uint64_t)status.st_size};
     return 0;
 }
 
 /* Exactly `length` bytes at `offset`, or an error. */
-static int read_at(const struct source *source, uint64_t offset, void *buffer, size_t length, struct fp_error *error)
+int fp_elf_read_at(const struct fp_elf_file *file, uint64_t offset, void *buffer, size_t length, struct fp_error *error)
 {
-    if (offset > source->size || length > source->size - offset)
-        return broken(error, "truncated, or an offset beyond the end of the file");
+    if (offset > file->size || length > file->size - offset)
+        return fp_elf_broken(error, "truncated, or an offset beyond the end of the file");
     for (size_t done = 0; done < length;) {
-        ssize_t n = pread(source->fd, (char *)buffer + done, length - done, (off_t)(offset + done));
+        ssize_t n = pread(file->fd, (char *)buffer + done, length - done, (off_t)(offset + done));
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
             return fp_fail(error, "pread", NULL);
         if (n == 0)
-            return broken(error, "the file shrank while it was read");
+            return fp_elf_broken(error, "the file shrank while it was read");
         done += (size_t)n;
     }
     return 0;
@@ -78,20 +65,20 @@ static size_t smaller(uint64_t a, size_t b)
 }
 
 /* Little-endian files of both classes; for any other file `ret->bits` becomes 0: no guest or host of ours has one. */
-static int read_header(const struct source *source, struct program *ret, struct fp_error *error)
+static int read_header(const struct fp_elf_file *file, struct fp_elf_program *ret, struct fp_error *error)
 {
     Elf32_Ehdr narrow;
     unsigned char ident[EI_NIDENT] = {0};
-    if (read_at(source, 0, ident, smaller(source->size, sizeof(ident)), error) < 0)
+    if (fp_elf_read_at(file, 0, ident, smaller(file->size, sizeof(ident)), error) < 0)
         return -1;
     ret->bits = ident[EI_CLASS] == ELFCLASS64 ? 64 : ident[EI_CLASS] == ELFCLASS32 ? 32 : 0;
     if (memcmp(ident, ELFMAG, SELFMAG) != 0 || ident[EI_DATA] != ELFDATA2LSB)
         ret->bits = 0;
     if (ret->bits == 64)
-        return read_at(source, 0, &ret->header, sizeof(ret->header), error);
+        return fp_elf_read_at(file, 0, &ret->header, sizeof(ret->header), error);
     if (ret->bits == 0)
         return 0;
-    if (read_at(source, 0, &narrow, sizeof(narrow), error) < 0)
+    if (fp_elf_read_at(file, 0, &narrow, sizeof(narrow), error) < 0)
         return -1;
     ret->header = (Elf64_Ehdr){.e_type = narrow.e_type,
                                .e_machine = narrow.e_machine,
@@ -102,13 +89,13 @@ static int read_header(const struct source *source, struct program *ret, struct 
     return 0;
 }
 
-static int read_segment(const struct source *source, uint8_t bits, uint64_t offset, Elf64_Phdr *ret,
+static int read_segment(const struct fp_elf_file *file, uint8_t bits, uint64_t offset, Elf64_Phdr *ret,
                         struct fp_error *error)
 {
     Elf32_Phdr narrow;
     if (bits == 64)
-        return read_at(source, offset, ret, sizeof(*ret), error);
-    if (read_at(source, offset, &narrow, sizeof(narrow), error) < 0)
+        return fp_elf_read_at(file, offset, ret, sizeof(*ret), error);
+    if (fp_elf_read_at(file, offset, &narrow, sizeof(narrow), error) < 0)
         return -1;
     *ret = (Elf64_Phdr){.p_type = narrow.p_type,
                         .p_offset = narrow.p_offset,
@@ -118,18 +105,18 @@ static int read_segment(const struct source *source, uint8_t bits, uint64_t offs
     return 0;
 }
 
-static int read_program(const struct source *source, struct program *ret, struct fp_error *error)
+int fp_elf_read_program(const struct fp_elf_file *file, struct fp_elf_program *ret, struct fp_error *error)
 {
     ret->header = (Elf64_Ehdr){0};
-    if (read_header(source, ret, error) < 0)
+    if (read_header(file, ret, error) < 0)
         return -1;
     size_t size = ret->bits == 64 ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr);
     if (ret->header.e_phnum > FP_ELF_SEGMENTS_MAX) /* PN_XNUM, an escape for core dumps, too */
-        return broken(error, "more than 128 program headers");
+        return fp_elf_broken(error, "more than 128 program headers");
     if (ret->header.e_phnum && ret->header.e_phentsize != size)
-        return broken(error, "program headers of an unknown size");
+        return fp_elf_broken(error, "program headers of an unknown size");
     for (size_t i = 0; i < ret->header.e_phnum; i++) { /* a sum that wraps around has failed at i = 0 */
-        if (read_segment(source, ret->bits, ret->header.e_phoff + i * size, &ret->segments[i], error) < 0)
+        if (read_segment(file, ret->bits, ret->header.e_phoff + i * size, &ret->segments[i], error) < 0)
             return -1;
     }
     return 0;
@@ -171,7 +158,7 @@ static void walk_notes(const uint8_t *notes, size_t size, size_t align, struct f
     }
 }
 
-static int read_notes(const struct source *source, const struct program *program, struct fp_image *ret,
+static int read_notes(const struct fp_elf_file *file, const struct fp_elf_program *program, struct fp_image *ret,
                       struct fp_error *error)
 {
     uint64_t left = FP_ELF_NOTES_MAX;
@@ -181,12 +168,12 @@ static int read_notes(const struct source *source, const struct program *program
         if (segment->p_type != PT_NOTE || size == 0)
             continue;
         if (size > left)
-            return broken(error, "more than 64 KiB of notes");
+            return fp_elf_broken(error, "more than 64 KiB of notes");
         left -= size;
         _cleanup_free_ uint8_t *notes = malloc(size);
         if (!notes)
             return fp_fail(error, "malloc", NULL);
-        if (read_at(source, segment->p_offset, notes, size, error) < 0)
+        if (fp_elf_read_at(file, segment->p_offset, notes, size, error) < 0)
             return -1;
         /* p_align 8 should mean that notes are aligned to 8, but linkers merge notes of 4 into such segments. */
         walk_notes(notes, size, 4, ret);
@@ -228,15 +215,15 @@ static uint32_t kind_by_magic(const uint8_t *head, size_t size)
 int fp_image_identify(int fd, struct fp_image *ret, struct fp_error *error)
 {
     uint8_t head[HEAD_SIZE];
-    struct source source;
-    struct program program;
+    struct fp_elf_file file;
+    struct fp_elf_program program;
     *ret = (struct fp_image){0};
-    if (source_open(fd, &source, error) < 0)
+    if (fp_elf_open(fd, &file, error) < 0)
         return -1;
-    size_t size = smaller(source.size, sizeof(head));
-    if (read_at(&source, 0, head, size, error) < 0)
+    size_t size = smaller(file.size, sizeof(head));
+    if (fp_elf_read_at(&file, 0, head, size, error) < 0)
         return -1;
-    ret->size = source.size;
+    ret->size = file.size;
     ret->multiboot = has_multiboot(head, size);
     /* First, because it is first in QEMU (x86_load_linux): a file that is both is a bzImage there. */
     if (size >= 0x208 && load32(head + 0x202) == BZIMAGE_MAGIC) {
@@ -244,27 +231,27 @@ int fp_image_identify(int fd, struct fp_image *ret, struct fp_error *error)
         ret->boot_protocol = (uint16_t)(head[0x206] | head[0x207] << 8);
         return 0;
     }
-    if (read_program(&source, &program, error) < 0)
+    if (fp_elf_read_program(&file, &program, error) < 0)
         return -1;
     ret->kind = program.bits == 64 ? FP_IMAGE_ELF64 : program.bits ? FP_IMAGE_ELF32 : kind_by_magic(head, size);
     ret->bits = program.bits;
     ret->machine = program.header.e_machine;
     ret->type = program.header.e_type;
     ret->entry = program.header.e_entry;
-    return read_notes(&source, &program, ret, error);
+    return read_notes(&file, &program, ret, error);
 }
 
 /* The NUL-terminated string at `offset` of which no byte lies at or after `offset + limit`; replaces `*ret`. */
-static int read_string(const struct source *source, uint64_t offset, uint64_t limit, char **ret, struct fp_error *error)
+static int read_string(const struct fp_elf_file *file, uint64_t offset, uint64_t limit, char **ret, struct fp_error *error)
 {
     char text[FP_ELF_STRING_MAX];
-    if (offset > source->size)
-        return broken(error, "a string beyond the end of the file");
-    size_t size = smaller(limit, smaller(source->size - offset, sizeof(text)));
-    if (read_at(source, offset, text, size, error) < 0)
+    if (offset > file->size)
+        return fp_elf_broken(error, "a string beyond the end of the file");
+    size_t size = smaller(limit, smaller(file->size - offset, sizeof(text)));
+    if (fp_elf_read_at(file, offset, text, size, error) < 0)
         return -1;
     if (!memchr(text, '\0', size))
-        return broken(error, "a string without an end, or longer than 4095 bytes");
+        return fp_elf_broken(error, "a string without an end, or longer than 4095 bytes");
     char *copy = strdup(text);
     if (!copy)
         return fp_fail(error, "malloc", NULL);
@@ -274,7 +261,7 @@ static int read_string(const struct source *source, uint64_t offset, uint64_t li
 }
 
 /* Where in the file the bytes of `address` are, and how many follow it there. */
-static int find_address(const struct program *program, uint64_t address, uint64_t *offset, uint64_t *ret)
+static int find_address(const struct fp_elf_program *program, uint64_t address, uint64_t *offset, uint64_t *ret)
 {
     for (size_t i = 0; i < program->header.e_phnum; i++) {
         const Elf64_Phdr *segment = &program->segments[i];
@@ -289,7 +276,7 @@ static int find_address(const struct program *program, uint64_t address, uint64_
 }
 
 /* Entry `i` of the dynamic segment in the wider class; DT_NULL behind its end. */
-static int entry_at(const struct source *source, const Elf64_Phdr *segment, uint8_t bits, size_t i, Elf64_Dyn *ret,
+static int entry_at(const struct fp_elf_file *file, const Elf64_Phdr *segment, uint8_t bits, size_t i, Elf64_Dyn *ret,
                     struct fp_error *error)
 {
     Elf32_Dyn narrow;
@@ -298,21 +285,21 @@ static int entry_at(const struct source *source, const Elf64_Phdr *segment, uint
     if (i >= segment->p_filesz / size)
         return 0;
     if (bits == 64)
-        return read_at(source, segment->p_offset + i * size, ret, size, error);
-    if (read_at(source, segment->p_offset + i * size, &narrow, size, error) < 0)
+        return fp_elf_read_at(file, segment->p_offset + i * size, ret, size, error);
+    if (fp_elf_read_at(file, segment->p_offset + i * size, &narrow, size, error) < 0)
         return -1;
     *ret = (Elf64_Dyn){.d_tag = narrow.d_tag, .d_un.d_val = narrow.d_un.d_val};
     return 0;
 }
 
 /* Where in the file the dynamic string table starts, and how many bytes of it may be read. */
-static int find_strings(const struct source *source, const struct program *program, const Elf64_Phdr *segment,
+static int find_strings(const struct fp_elf_file *file, const struct fp_elf_program *program, const Elf64_Phdr *segment,
                         uint64_t *offset, uint64_t *ret, struct fp_error *error)
 {
     uint64_t address = 0, size = 0;
     Elf64_Dyn entry = {.d_tag = DT_DEBUG};
     for (size_t i = 0; entry.d_tag != DT_NULL; i++) {
-        if (entry_at(source, segment, program->bits, i, &entry, error) < 0)
+        if (entry_at(file, segment, program->bits, i, &entry, error) < 0)
             return -1;
         address = entry.d_tag == DT_STRTAB ? entry.d_un.d_ptr : address;
         size = entry.d_tag == DT_STRSZ ? entry.d_un.d_val : size;
@@ -333,33 +320,33 @@ static char **string_for(struct fp_elf_dependencies *dependencies, int64_t tag)
                                : NULL;
 }
 
-static int read_dynamic(const struct source *source, const struct program *program, const Elf64_Phdr *segment,
+static int read_dynamic(const struct fp_elf_file *file, const struct fp_elf_program *program, const Elf64_Phdr *segment,
                         struct fp_elf_dependencies *ret, struct fp_error *error)
 {
     uint64_t strings = 0, size = 0;
     Elf64_Dyn entry;
     if (ret->dynamic || segment->p_filesz > FP_ELF_DYNAMIC_MAX)
-        return broken(error, "two dynamic segments, or one of more than 64 KiB");
+        return fp_elf_broken(error, "two dynamic segments, or one of more than 64 KiB");
     ret->dynamic = true;
     ret->needed = calloc(FP_ELF_NEEDED_MAX, sizeof(*ret->needed));
     if (!ret->needed)
         return fp_fail(error, "malloc", NULL);
-    if (find_strings(source, program, segment, &strings, &size, error) < 0)
+    if (find_strings(file, program, segment, &strings, &size, error) < 0)
         return -1;
     for (size_t i = 0;; i++) {
-        if (entry_at(source, segment, program->bits, i, &entry, error) < 0)
+        if (entry_at(file, segment, program->bits, i, &entry, error) < 0)
             return -1;
         if (entry.d_tag == DT_NULL)
             return 0;
         if (entry.d_tag == DT_NEEDED && ret->needed_count == FP_ELF_NEEDED_MAX)
-            return broken(error, "more than 256 needed libraries");
+            return fp_elf_broken(error, "more than 256 needed libraries");
         char **string = string_for(ret, entry.d_tag);
         uint64_t name = entry.d_un.d_val;
         if (!string)
             continue;
         if (name >= size)
-            return broken(error, "a name outside the dynamic string table");
-        if (read_string(source, strings + name, size - name, string, error) < 0)
+            return fp_elf_broken(error, "a name outside the dynamic string table");
+        if (read_string(file, strings + name, size - name, string, error) < 0)
             return -1;
         ret->needed_count += entry.d_tag == DT_NEEDED;
     }
@@ -367,21 +354,21 @@ static int read_dynamic(const struct source *source, const struct program *progr
 
 int fp_elf_dependencies(int fd, struct fp_elf_dependencies *ret, struct fp_error *error)
 {
-    struct source source;
-    struct program program;
+    struct fp_elf_file file;
+    struct fp_elf_program program;
     *ret = (struct fp_elf_dependencies){0};
-    if (source_open(fd, &source, error) < 0 || read_program(&source, &program, error) < 0)
+    if (fp_elf_open(fd, &file, error) < 0 || fp_elf_read_program(&file, &program, error) < 0)
         return -1;
     if (!program.bits)
-        return broken(error, "not a little-endian ELF file");
+        return fp_elf_broken(error, "not a little-endian ELF file");
     ret->bits = program.bits;
     ret->machine = program.header.e_machine;
     for (size_t i = 0; i < program.header.e_phnum; i++) {
         const Elf64_Phdr *segment = &program.segments[i];
         if (segment->p_type == PT_INTERP &&
-            read_string(&source, segment->p_offset, segment->p_filesz, &ret->interpreter, error) < 0)
+            read_string(&file, segment->p_offset, segment->p_filesz, &ret->interpreter, error) < 0)
             return -1;
-        if (segment->p_type == PT_DYNAMIC && read_dynamic(&source, &program, segment, ret, error) < 0)
+        if (segment->p_type == PT_DYNAMIC && read_dynamic(&file, &program, segment, ret, error) < 0)
             return -1;
     }
     return 0;
