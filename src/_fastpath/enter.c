@@ -79,6 +79,17 @@ static int take_terminal(int *slots, int64_t slot, struct fp_error *error)
     return 0;
 }
 
+/* The number may be in use for something of ours: that moves out of the way, and closes at exec as it would have. */
+static int keep(int *slots, int64_t slot, int64_t number, struct fp_error *error)
+{
+    for (int other = 0; other < FP_SLOT_COUNT; other++)
+        if (slots[other] == number && (slots[other] = fcntl((int)number, F_DUPFD_CLOEXEC, FP_SLOT_COUNT)) < 0)
+            return fp_fail(error, "dup", "a descriptor of the plan");
+    if (dup2(slots[slot], (int)number) < 0)
+        return fp_fail(error, "dup", "a descriptor for the monitor");
+    return 0;
+}
+
 static int run_hook(const struct fp_operation *operation, const int *slots, struct fp_error *error)
 {
     const union fp_argument *argument = operation->arguments;
@@ -222,6 +233,8 @@ int fp_enter_operation(const struct fp_operation *operation, int *slots, struct 
         return set_oom_score_adj(argument[0].integer, error);
     case FP_OP_TERMINAL:
         return take_terminal(slots, argument[0].integer, error);
+    case FP_OP_KEEP:
+        return keep(slots, argument[0].integer, argument[1].integer, error);
     case FP_OP_HOOK:
         return run_hook(operation, slots, error);
     default:
@@ -229,18 +242,23 @@ int fp_enter_operation(const struct fp_operation *operation, int *slots, struct 
     }
 }
 
-int fp_enter_exec(const struct fp_operation *operation, int notify_fd, struct fp_error *error)
+int fp_enter_exec(const struct fp_operation *operation, const int *slots, int notify_fd, struct fp_error *error)
 {
     const union fp_argument *argument = operation->arguments;
+    bool by_slot = operation->code == FP_OP_EXEC_SLOT;
+    const char *name = by_slot ? "the monitor" : argument[0].text;
     const char **argv = calloc(argument[1].count + 1, sizeof(*argv));
     const char **environment = calloc(argument[2].count + 1, sizeof(*environment));
     if (!argv || !environment)
-        return fp_fail(error, "exec", argument[0].text);
+        return fp_fail(error, "exec", name);
     fp_vector(&argument[1], argv);
     fp_vector(&argument[2], environment);
     fp_default_signals();
     const struct fp_error none = {0};
     fp_send_result(notify_fd, &none); /* a caller that died meanwhile is no reason to stop */
-    execve(argument[0].text, (char *const *)argv, (char *const *)environment);
-    return fp_fail(error, "exec", argument[0].text);
+    if (by_slot)
+        fp_execveat(slots[argument[0].integer], argv, environment);
+    else
+        execve(argument[0].text, (char *const *)argv, (char *const *)environment);
+    return fp_fail(error, "exec", name);
 }

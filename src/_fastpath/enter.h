@@ -7,5 +7,5 @@
 /* Execute one operation.  `slots` are urunc-init's; what an operation uses up it closes. */
 int fp_enter_operation(const struct fp_operation *operation, int *slots, struct fp_error *error);
 
-/* Replace this process; `notify_fd` gets a zero result just before.  Returns only with an error. */
-int fp_enter_exec(const struct fp_operation *operation, int notify_fd, struct fp_error *error);
+/* Replace this process (exec, exec_slot); `notify_fd` gets a zero result just before.  Returns only with an error. */
+int fp_enter_exec(const struct fp_operation *operation, const int *slots, int notify_fd, struct fp_error *error);

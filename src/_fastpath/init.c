@@ -38,6 +38,8 @@ static int prepare(struct fp_error *error)
     /* memory, descriptors and /proc entries of ours are not for processes of the container's user */
     prctl(PR_SET_DUMPABLE, 0);
     setsid();
+    if (chdir("/") < 0) /* a waiting container must not keep its maker's working directory busy */
+        return fp_fail(error, "chdir", "/");
     /* the host's mounts must go on reaching us (and leaving us), ours must never reach the host */
     if (mount("", "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
         return fp_fail(error, "make mounts slaves", "/");
@@ -60,8 +62,8 @@ static int run_stage(const struct fp_plan *plan, enum fp_stage stage, int notify
     for (uint32_t offset = 0; fp_plan_next(plan, &offset, &operation);) {
         if (operation.code == FP_OP_STAGE)
             current = (enum fp_stage)operation.arguments[0].integer;
-        else if (current == stage && operation.code == FP_OP_EXEC)
-            return fp_enter_exec(&operation, notify_fd, error);
+        else if (current == stage && (operation.code == FP_OP_EXEC || operation.code == FP_OP_EXEC_SLOT))
+            return fp_enter_exec(&operation, slots, notify_fd, error);
         else if (current == stage && fp_enter_operation(&operation, slots, error) < 0)
             return -1;
     }
@@ -102,7 +104,9 @@ static int await_start(void)
         char asked = 0;
         if (fd >= 0 && recv(fd, &asked, 1, 0) == 1 && asked == FP_START_BYTE) {
             close(FP_START_FD);
-            return fd;
+            /* above every number that an operation `keep` can name */
+            int high = fcntl(fd, F_DUPFD_CLOEXEC, FP_SLOT_COUNT);
+            return high < 0 ? fd : (close(fd), high);
         }
         if (fd >= 0)
             close(fd);

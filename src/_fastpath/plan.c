@@ -113,7 +113,11 @@ static bool slot_holds(const struct fp_operation *operation)
     case FP_OP_CONSOLE:
     case FP_OP_ATTACH:
     case FP_OP_TERMINAL:
+    case FP_OP_EXEC_SLOT:
         return operation->arguments[0].integer >= 0 && operation->arguments[0].integer < FP_SLOT_COUNT;
+    case FP_OP_KEEP:
+        return operation->arguments[0].integer >= 0 && operation->arguments[0].integer < FP_SLOT_COUNT &&
+               operation->arguments[1].integer >= 3 && operation->arguments[1].integer < FP_SLOT_COUNT;
     case FP_OP_HOOK:
         return operation->arguments[0].integer >= -1 && operation->arguments[0].integer < FP_SLOT_COUNT;
     case FP_OP_STAGE:

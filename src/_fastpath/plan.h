@@ -37,8 +37,10 @@
     X(BOUNDING_SET, "bounding_set", "i")    /* mask of the capabilities to keep */                                     \
     X(CAPABILITIES, "capabilities", "iiii") /* masks: effective, permitted, inheritable, ambient */                    \
     X(NO_NEW_PRIVILEGES, "no_new_privileges", "")                                                                      \
-    X(SECCOMP, "seccomp", "b") /* struct sock_filter[] */                                                              \
-    X(EXEC, "exec", "svv")     /* path in the root, argv, environment */
+    X(SECCOMP, "seccomp", "b")       /* struct sock_filter[] */                                                        \
+    X(KEEP, "keep", "ii")            /* slot, number (3 ...) that the monitor finds it under */                        \
+    X(EXEC, "exec", "svv")           /* path in the root, argv, environment */                                         \
+    X(EXEC_SLOT, "exec_slot", "ivv") /* slot of a program, argv, environment */
 
 enum fp_operation_code {
 #define X(code, name, signature) FP_OP_##code,

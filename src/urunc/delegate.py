@@ -35,8 +35,14 @@ def find(configured: str, ourselves: str) -> str:
 
 
 def argv(runtime: str, request: "Request") -> "tuple[str, ...]":
-    """Return the fallback's command line: the client's own, and our --root where the client gave none."""
-    return (runtime, "--root", request.root, *request.argv)
+    """Return the fallback's command line: the client's own without --trace, and our --root where the client gave none."""
+    words = list(request.argv)
+    for number, word in enumerate(request.argv):
+        if word in ("--trace", "-trace"):
+            del words[number : number + 2]
+        elif word.startswith(("--trace=", "-trace=")):
+            del words[number]
+    return (runtime, "--root", request.root, *words)
 
 
 def execute(runtime: str, request: "Request") -> "NoReturn":
