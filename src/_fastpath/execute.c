@@ -217,10 +217,9 @@ static int start_init(struct fp_sandbox *sandbox, uint64_t namespaces, struct fp
     return await_reply(sandbox, error);
 }
 
-static int send_plan(struct fp_sandbox *sandbox, enum fp_request_kind kind, const void *bytes, size_t size,
-                     struct fp_error *error)
+static int send_plan(struct fp_sandbox *sandbox, const void *bytes, size_t size, struct fp_error *error)
 {
-    struct fp_request request = {.kind = kind, .plan_size = (uint32_t)size};
+    struct fp_request request = {.kind = FP_KEEP, .plan_size = (uint32_t)size};
     _cleanup_close_ int plan = fp_sealed_memfd("urunc-plan", bytes, size, false, error);
     if (plan < 0 || fp_send_request(sandbox->sync_fd, &request, plan, sandbox->slots, error) < 0)
         return -1;
@@ -262,21 +261,13 @@ int fp_sandbox_execute(struct fp_sandbox *sandbox, const void *bytes, size_t siz
         return -1;
     for (uint32_t offset = 0; fp_plan_next(&plan, &offset, &operation);) {
         if (operation.code == FP_OP_STAGE) {
-            if (operation.arguments[0].integer >= FP_STAGE_ENTER)
-                return send_plan(sandbox, FP_KEEP, bytes, size, error);
+            if (operation.arguments[0].integer >= FP_STAGE_WAIT)
+                return send_plan(sandbox, bytes, size, error);
         } else if (execute_operation(sandbox, &operation, error) < 0) {
             return -1;
         }
     }
     return 0;
-}
-
-int fp_sandbox_run_hooks(struct fp_sandbox *sandbox, const void *bytes, size_t size, struct fp_error *error)
-{
-    struct fp_plan plan;
-    if (fp_plan_open(bytes, size, &plan, error) < 0)
-        return -1;
-    return send_plan(sandbox, FP_RUN_NOW, bytes, size, error);
 }
 
 int fp_sandbox_release(struct fp_sandbox *sandbox, struct fp_error *error)

@@ -36,9 +36,6 @@ void fp_sandbox_deinit(struct fp_sandbox *sandbox);
 int fp_sandbox_execute(struct fp_sandbox *sandbox, const void *bytes, size_t size, const int *slots, int slot_count,
                        struct fp_error *error);
 
-/* Have urunc-init run a plan of hooks now, in the container's namespaces and before its root changes. */
-int fp_sandbox_run_hooks(struct fp_sandbox *sandbox, const void *bytes, size_t size, struct fp_error *error);
-
 /* From here on the container lives without its maker: urunc-init waits for start. */
 int fp_sandbox_release(struct fp_sandbox *sandbox, struct fp_error *error);
 

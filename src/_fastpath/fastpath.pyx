@@ -21,7 +21,7 @@ OPERATIONS = {
     fp_operation_table[code].name.decode(): (code, fp_operation_table[code].signature.decode())
     for code in range(FP_OP_COUNT)
 }
-STAGES = {"sandbox": 0, "root": 1, "enter": 2, "exec": 3}
+STAGES = {"sandbox": 0, "root": 1, "wait": 2, "enter": 3, "exec": 4}
 STATUSES = {fp_status_name(<fp_status>status).decode(): status for status in range(1, FP_STOPPED + 1)}
 FLAG_HOOKS = FP_FLAG_HOOKS
 
@@ -92,17 +92,6 @@ cdef class Sandbox:
             slots[i] = descriptors[i]
         with nogil:
             status = fp_sandbox_execute(&self.sandbox, data, size, slots, count, &error)
-        if status < 0:
-            raise_error(&error)
-
-    def run_hooks(self, bytes plan):
-        cdef fp_error error
-        cdef int status
-        cdef const char *data = plan
-        cdef size_t size = len(plan)
-        error.number = 0
-        with nogil:
-            status = fp_sandbox_run_hooks(&self.sandbox, data, size, &error)
         if status < 0:
             raise_error(&error)
 

@@ -54,7 +54,7 @@ static int open_plan(int fd, uint32_t size, struct fp_plan *ret, struct fp_error
     return fp_plan_open(bytes, size, ret, error);
 }
 
-/* The operations of one stage, or with FP_STAGE_SANDBOX those of a plan that has no stages: hooks to run now. */
+/* The operations of one stage. */
 static int run_stage(const struct fp_plan *plan, enum fp_stage stage, int notify_fd, struct fp_error *error)
 {
     struct fp_operation operation;
@@ -81,10 +81,8 @@ static void serve_create(struct fp_plan *ret)
         if (fp_receive_request(FP_SYNC_FD, &request, &plan_fd, slots, &error) <= 0)
             _exit(1);
         if (request.kind != FP_COMMIT && open_plan(plan_fd, request.plan_size, &plan, &error) == 0) {
-            if (request.kind == FP_KEEP)
-                *ret = plan;
-            else
-                run_stage(&plan, FP_STAGE_SANDBOX, -1, &error);
+            *ret = plan;
+            run_stage(&plan, FP_STAGE_WAIT, -1, &error);
         }
         fp_close_guard(&plan_fd);
         if (fp_send_result(FP_SYNC_FD, &error) < 0 || error.number)

@@ -7,8 +7,9 @@
 #include <stdint.h>
 
 /* Signatures: i = integer (i64), s = string (no NUL inside), b = bytes, n = list of integers, v = list of strings.
- * An operation runs in the process that owns its stage: sandbox and root in the caller, enter and exec in
- * urunc-init.  Slots number the descriptors that operations share; FP_SLOT_ROOT is the monitor's root. */
+ * An operation runs in the process that owns its stage: sandbox and root in the caller; wait (during create, before
+ * urunc-init waits), enter and exec (during start) in urunc-init.  Slots number the descriptors that operations share;
+ * FP_SLOT_ROOT is the monitor's root. */
 #define FP_OPERATIONS(X)                                                                                               \
     X(STAGE, "stage", "i")             /* FP_STAGE_*: ends the stage before it */                                      \
     X(JOIN, "join", "is")              /* CLONE_NEW*, path of the namespace */                                         \
@@ -49,7 +50,7 @@ enum fp_operation_code {
         FP_OP_COUNT
 };
 
-enum fp_stage { FP_STAGE_SANDBOX, FP_STAGE_ROOT, FP_STAGE_ENTER, FP_STAGE_EXEC, FP_STAGE_COUNT };
+enum fp_stage { FP_STAGE_SANDBOX, FP_STAGE_ROOT, FP_STAGE_WAIT, FP_STAGE_ENTER, FP_STAGE_EXEC, FP_STAGE_COUNT };
 
 enum {
     FP_PLAN_VERSION = 1,

@@ -19,9 +19,8 @@ enum {
 };
 
 enum fp_request_kind {
-    FP_RUN_NOW = 'X', /* run the operations of the plan, which are those of stage root's hooks */
-    FP_KEEP = 'P',    /* keep the plan for start */
-    FP_COMMIT = 'C',  /* the container exists: wait for start */
+    FP_KEEP = 'P',   /* run stage wait of the plan, keep the rest for start */
+    FP_COMMIT = 'C', /* the container exists: wait for start */
 };
 
 struct fp_request {

@@ -33,10 +33,10 @@ class Sandbox:
         """Clock ticks from boot to the start of that process (proc_pid_stat(5), field 22)."""
 
     def execute(self, plan: bytes, descriptors: tuple[int, ...] = ()) -> None:
-        """Execute the stages sandbox and root; give the rest to urunc-init.  `descriptors` fill slots 1, 2, ..."""
+        """Execute the stages sandbox and root; have urunc-init run stage wait and keep the rest for start.
 
-    def run_hooks(self, plan: bytes) -> None:
-        """Have urunc-init run a plan without stages now, in the container's namespaces, before its root changes."""
+        `descriptors` fill slots 1, 2, ...
+        """
 
     def release(self) -> None:
         """Commit: urunc-init waits for start and no longer for its maker."""

@@ -35,7 +35,7 @@ def find(configured: str, ourselves: str) -> str:
 
 
 def argv(runtime: str, request: "Request") -> "tuple[str, ...]":
-    """Return the fallback's command line: the client's own without --trace, and our --root where the client gave none."""
+    """Return the fallback's command line: the client's own without --trace, and our --root where it gave none."""
     words = list(request.argv)
     for number, word in enumerate(request.argv):
         if word in ("--trace", "-trace"):

@@ -57,9 +57,8 @@ def dry_run(request: Request) -> str:
             return "# an ordinary container, for the fallback runtime\n" + shlex.join(words)
         chosen, machine, host = wanted.prepare()
         spec = wanted.spec
-        inside = hooks.state(spec, request.id, "created", 1)
-        start_hooks = hooks.operations(spec.start_container, inside, plan.ROOTFS_SLOT, "/")
-        whole = plan.monitor(spec, chosen, machine, host, facts.Network(), request.console_socket, start_hooks)
+        between, last = hooks.inside(spec, request.id, plan.ROOTFS_SLOT)
+        whole = plan.monitor(spec, chosen, machine, host, facts.Network(), request.console_socket, between, last)
         lines = [plan.text(plan.sandbox(spec).operations), plan.text(whole.operations)]
         return "\n".join([*lines, "", "# the monitor, in its own root", shlex.join(chosen.argv(machine))])
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from .bundle import Hook, Spec
 
+    Operation = tuple[object, ...]
+
 
 def state(spec: "Spec", container_id: str, status: str, pid: int) -> bytes:
     """Return the OCI state that a hook is given, as JSON; `pid` 0 = none."""
@@ -30,12 +32,17 @@ def run(hooks: "tuple[Hook, ...]", text: bytes, directory: str) -> None:
         _fastpath.run_hook(hook.path, hook.args or (hook.path,), hook.env, text, hook.timeout_s, directory)
 
 
-def operations(hooks: "tuple[Hook, ...]", text: bytes, slot: int, directory: str) -> "tuple[tuple[object, ...], ...]":
-    """Return the plan's operations for `hooks` that urunc-init runs; `slot` of their root (-1: as it is then)."""
-    return tuple(
-        ("hook", slot, hook.path, hook.args or (hook.path,), hook.env, hook.timeout_s, text, directory)
-        for hook in hooks
+def inside(spec: "Spec", container_id: str, rootfs_slot: int) -> "tuple[tuple[Operation, ...], tuple[Operation, ...]]":
+    """Return the plan's operations for the hooks that urunc-init runs: createContainer's and startContainer's."""
+    text = state(spec, container_id, "created", 1)
+    return (
+        tuple(_operation(hook, text, -1, spec.bundle) for hook in spec.create_container),
+        tuple(_operation(hook, text, rootfs_slot, "/") for hook in spec.start_container),
     )
+
+
+def _operation(hook: "Hook", text: bytes, slot: int, directory: str) -> "Operation":
+    return ("hook", slot, hook.path, hook.args or (hook.path,), hook.env, hook.timeout_s, text, directory)
 
 
 def load(state_fd: int) -> "dict[str, Any]":

@@ -49,13 +49,10 @@ class Launch:
         hooks.run(spec.create_runtime, text, spec.bundle)
         network = facts.network(self.sandbox.pid)
         self.trace.mark("hooks and network")
-        inside = hooks.state(spec, container.id, "created", 1)
-        start_hooks = hooks.operations(spec.start_container, inside, plan.ROOTFS_SLOT, "/")
-        whole = plan.monitor(spec, chosen, machine, host, network, self.request.console_socket, start_hooks)
+        between, last = hooks.inside(spec, container.id, plan.ROOTFS_SLOT)
+        whole = plan.monitor(spec, chosen, machine, host, network, self.request.console_socket, between, last)
         self.sandbox.execute(_fastpath.pack(whole.operations), tuple(file.fd for file in whole.files))
         self.trace.mark("root of the monitor")
-        if spec.create_container:
-            self.sandbox.run_hooks(_fastpath.pack(hooks.operations(spec.create_container, inside, -1, spec.bundle)))
         self.write("created")
         if self.request.pid_file:
             _write_pid(self.request.pid_file, self.sandbox.pid)

@@ -69,9 +69,13 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
     host: "Host",
     network: "Network",
     console: str = "",
+    wait_hooks: "tuple[Operation, ...]" = (),
     start_hooks: "tuple[Operation, ...]" = (),
 ) -> Plan:
-    """Return how urunc-init becomes the monitor of `machine`; `console` is the path of --console-socket."""
+    """Return how urunc-init becomes the monitor of `machine`.
+
+    `console` is the path of --console-socket; the hooks are those of createContainer and of startContainer.
+    """
     if network.interfaces:
         raise SpecError(
             f"the container's network ({', '.join(network.interfaces)}) cannot be given to a guest yet:"
@@ -84,6 +88,10 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
         *_root(chosen, host, machine, slots),
         *_console(spec, console, slots["console"]),
         *_rootfs(spec, start_hooks),
+        ("stage", "wait"),
+        # from here on: a client waits for the end of create's own streams before it starts a container with a terminal
+        *([("terminal", slots["console"])] if spec.terminal else []),
+        *wait_hooks,
         ("stage", "enter"),
         *_enter(spec, host, slots, start_hooks),
         ("stage", "exec"),
@@ -197,8 +205,6 @@ def _enter(
     operations: list[Operation] = []
     if spec.oom_score_adj is not None:
         operations.append(("oom_score_adj", spec.oom_score_adj))
-    if spec.terminal:
-        operations.append(("terminal", slots["console"]))
     operations += [("attach_root",), ("attach", slots["tree"], MONITOR_TREE)]
     operations += [("attach", slots[file.role], f"guest/{file.role}") for file in host.files]
     own_uts = any(namespace.type == "uts" and not namespace.path for namespace in spec.namespaces)
