@@ -114,7 +114,68 @@ cdef extern from "elf.h":
 
 cdef extern from *:
     """
-    extern const char fp_init_image_start[], fp_init_image_end[];
+    extern const char fp_init_image_start[], fp_init_image_end[], fp_spt_image_start[], fp_spt_image_end[];
     """
     const char *fp_init_image_start
     const char *fp_init_image_end
+    const char *fp_spt_image_start
+    const char *fp_spt_image_end
+
+cdef extern from "network.h":
+    enum:
+        FP_INTERFACES_MAX
+        FP_ADDRESSES_MAX
+    struct fp_address:
+        int family
+        int prefix
+        uint8_t *bytes
+    struct fp_interface:
+        int index
+        uint32_t mtu
+        const char *name
+        uint8_t *mac
+        int address_count
+        fp_address addresses[16]
+    struct fp_route:
+        int index
+        fp_address gateway
+    struct fp_tap_link:
+        const char *name
+    struct fp_network:
+        int count
+        fp_interface interfaces[16]
+        int tap_count
+        fp_tap_link taps[16]
+        fp_route route4
+        fp_route route6
+    struct fp_choice:
+        int count
+        int interfaces[16]
+    struct fp_stale:
+        int tap_count
+        int interface_count
+    int fp_network_is_own(int fd, fp_error *error) nogil
+    int fp_network_discover(int netlink, fp_network *ret, fp_error *error) nogil
+    int fp_network_choose(const fp_network *network, fp_choice *ret, fp_error *error) nogil
+    int fp_network_stale(int netlink, const fp_network *network, fp_stale *ret, fp_error *error) nogil
+    int fp_network_clean(int netlink, const fp_network *network, const fp_stale *stale, fp_error *error) nogil
+
+cdef extern from "netns.h":
+    int fp_netns_open(const char *path, int *ret_netlink, int *ret_tun, fp_error *error) nogil
+
+cdef extern from "<arpa/inet.h>":
+    const char *inet_ntop(int family, const void *source, char *destination, uint32_t size) nogil
+
+cdef extern from "elf_solo5.h":
+    enum:
+        FP_SOLO5_BLOCK
+        FP_SOLO5_NET
+    struct fp_solo5_entry:
+        const char *name
+        uint32_t type
+    struct fp_solo5_manifest:
+        uint32_t count
+        fp_solo5_entry entries[64]
+    struct fp_solo5_guest:
+        fp_solo5_manifest manifest
+    int fp_solo5_read(int fd, fp_solo5_guest *ret, fp_error *error) nogil

@@ -15,7 +15,6 @@ enum {
     MULTIBOOT_MAGIC = 0x1BADB002,  /* followed by flags and checksum: the three add up to 0 */
     BZIMAGE_MAGIC = 0x53726448,    /* "HdrS" at 0x202, version at 0x206 (x86/boot.rst) */
     XEN_ELFNOTE_PHYS32_ENTRY = 18, /* xen/include/public/elfnote.h */
-    SOLO5_NOTE_ABI1 = 0x31494241,  /* "ABI1": u32 target, version, two reserved (Solo5 include/elf_abi.h) */
 };
 
 int fp_elf_broken(struct fp_error *error, const char *what)
@@ -123,43 +122,54 @@ int fp_elf_read_program(const struct fp_elf_file *file, struct fp_elf_program *r
 }
 
 /* A note is known by its name, its type and the size of its descriptor. */
-static void take_note(const uint8_t *note, const uint8_t *descriptor, struct fp_image *ret)
+static int take_note(const struct fp_elf_note *note, void *context, struct fp_error *error)
 {
-    uint32_t name_size = load32(note), size = load32(note + 4), type = load32(note + 8);
-    const uint8_t *name = note + sizeof(Elf64_Nhdr);
-    if (name_size == sizeof("Xen") && !memcmp(name, "Xen", sizeof("Xen")) && type == XEN_ELFNOTE_PHYS32_ENTRY &&
-        (size == 4 || size == 8)) { /* Linux before 6.12 writes a pointer, later ones u32 */
-        ret->pvh = true;
-        ret->pvh_entry = load32(descriptor); /* a 32-bit address in both */
+    struct fp_image *ret = context;
+    (void)error;
+    if (fp_elf_note_is(note, "Xen", XEN_ELFNOTE_PHYS32_ENTRY) && (note->size == 4 || note->size == 8)) {
+        ret->pvh = true;                           /* Linux before 6.12 writes a pointer, later ones u32 */
+        ret->pvh_entry = load32(note->descriptor); /* a 32-bit address in both */
     }
-    if (name_size == sizeof("Solo5") && !memcmp(name, "Solo5", sizeof("Solo5")) && type == SOLO5_NOTE_ABI1 &&
-        size == 16) {
-        ret->solo5_target = load32(descriptor);
-        ret->solo5_version = load32(descriptor + 4);
+    if (fp_elf_note_is(note, "Solo5", SOLO5_NOTE_ABI1) && note->size == 16) {
+        ret->solo5_target = load32(note->descriptor);
+        ret->solo5_version = load32(note->descriptor + 4);
     }
+    return 0;
+}
+
+bool fp_elf_note_is(const struct fp_elf_note *note, const char *name, uint32_t type)
+{
+    size_t size = strlen(name) + 1;
+    return note->type == type && note->name_size == size && !memcmp(note->start + sizeof(Elf64_Nhdr), name, size);
 }
 
 /* Ends at the first note that does not fit: padding after the last note is common, and what cannot be
  * walked here cannot be found by a loader either. */
-static void walk_notes(const uint8_t *notes, size_t size, size_t align, struct fp_image *ret)
+static int walk_notes(const uint8_t *notes, size_t size, size_t align, fp_elf_note_function *take, void *context,
+                      struct fp_error *error)
 {
     for (size_t at = 0; size - at >= sizeof(Elf64_Nhdr);) {
         size_t name = load32(notes + at), length = load32(notes + at + 4), left = size - at;
         if (name > left || length > left) /* so that the sums below stay small */
-            return;
+            return 0;
         size_t descriptor = (sizeof(Elf64_Nhdr) + name + align - 1) & ~(align - 1);
         if (descriptor > left || length > left - descriptor)
-            return;
-        take_note(notes + at, notes + at + descriptor, ret);
+            return 0;
+        struct fp_elf_note note = {.start = notes + at, .name_size = name, .type = load32(notes + at + 8)};
+        note.descriptor = notes + at + descriptor;
+        note.size = length;
+        if (take(&note, context, error) < 0)
+            return -1;
         size_t next = (descriptor + length + align - 1) & ~(align - 1);
         if (next > left)
-            return;
+            return 0;
         at += next;
     }
+    return 0;
 }
 
-static int read_notes(const struct fp_elf_file *file, const struct fp_elf_program *program, struct fp_image *ret,
-                      struct fp_error *error)
+int fp_elf_read_notes(const struct fp_elf_file *file, const struct fp_elf_program *program, fp_elf_note_function *take,
+                      void *context, struct fp_error *error)
 {
     uint64_t left = FP_ELF_NOTES_MAX;
     for (size_t i = 0; i < program->header.e_phnum; i++) {
@@ -176,9 +186,10 @@ static int read_notes(const struct fp_elf_file *file, const struct fp_elf_progra
         if (fp_elf_read_at(file, segment->p_offset, notes, size, error) < 0)
             return -1;
         /* p_align 8 should mean that notes are aligned to 8, but linkers merge notes of 4 into such segments. */
-        walk_notes(notes, size, 4, ret);
-        if (segment->p_align == 8)
-            walk_notes(notes, size, 8, ret);
+        if (walk_notes(notes, size, 4, take, context, error) < 0)
+            return -1;
+        if (segment->p_align == 8 && walk_notes(notes, size, 8, take, context, error) < 0)
+            return -1;
     }
     return 0;
 }
@@ -238,11 +249,12 @@ int fp_image_identify(int fd, struct fp_image *ret, struct fp_error *error)
     ret->machine = program.header.e_machine;
     ret->type = program.header.e_type;
     ret->entry = program.header.e_entry;
-    return read_notes(&file, &program, ret, error);
+    return fp_elf_read_notes(&file, &program, take_note, ret, error);
 }
 
 /* The NUL-terminated string at `offset` of which no byte lies at or after `offset + limit`; replaces `*ret`. */
-static int read_string(const struct fp_elf_file *file, uint64_t offset, uint64_t limit, char **ret, struct fp_error *error)
+static int read_string(const struct fp_elf_file *file, uint64_t offset, uint64_t limit, char **ret,
+                       struct fp_error *error)
 {
     char text[FP_ELF_STRING_MAX];
     if (offset > file->size)

@@ -20,7 +20,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-/* urunc-init as the linker put it in (init_image.S): run from memory, never from a file that a container could
+/* urunc-init as the linker put it in (images.S): run from memory, never from a file that a container could
  * come to write to (CVE-2019-5736). */
 extern const char fp_init_image_start[], fp_init_image_end[];
 
@@ -48,6 +48,7 @@ void fp_sandbox_deinit(struct fp_sandbox *sandbox)
         fp_close_guard(&sandbox->slots[i]);
     for (int i = 0; i < sandbox->join_count; i++)
         fp_close_guard(&sandbox->joins[i].fd);
+    free(sandbox->network_path);
     fp_sandbox_init(sandbox, sandbox->state_fd);
 }
 
@@ -63,6 +64,8 @@ static int open_namespace(struct fp_sandbox *sandbox, const struct fp_operation 
     int found = ioctl(fd, NS_GET_NSTYPE);
     if (found != type)
         return fp_fail_with(error, EINVAL, found < 0 ? "not a namespace" : "a namespace of another type", path);
+    if (type == CLONE_NEWNET && !sandbox->network_path && !(sandbox->network_path = strdup(path)))
+        return fp_fail(error, "join", path);
     sandbox->joins[sandbox->join_count++] = (struct fp_join){type, fp_take_fd(&fd)};
     return 0;
 }

@@ -19,6 +19,7 @@ struct fp_sandbox {
     int sync_fd;  /* to urunc-init until it is committed */
     int start_fd; /* listening, until urunc-init has it */
     int pidfd;
+    char *network_path; /* of the network namespace that was joined; NULL = it is ours */
     pid_t pid;
     uint64_t start_time;
     int slots[FP_SLOT_COUNT];
@@ -39,8 +40,9 @@ int fp_sandbox_execute(struct fp_sandbox *sandbox, const void *bytes, size_t siz
 /* From here on the container lives without its maker: urunc-init waits for start. */
 int fp_sandbox_release(struct fp_sandbox *sandbox, struct fp_error *error);
 
-/* Operations of stage root (root.c, console.c). */
+/* Operations of stage root (root.c, link.c, console.c). */
 int fp_root_operation(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error);
+int fp_link_create(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error);
 int fp_console_create(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error);
 
 /* The address of a socket whose path may be longer than sun_path: `name` below `dirfd`, by /proc/self/fd. */

@@ -272,10 +272,12 @@ cdef int errno_now():
     return errno
 
 
-def init_image():
+def program(str name):
     cdef fp_error error
+    cdef const char *start = fp_init_image_start if name == "urunc-init" else fp_spt_image_start
+    cdef const char *end = fp_init_image_end if name == "urunc-init" else fp_spt_image_end
     error.number = 0
-    cdef int fd = fp_sealed_memfd("urunc-init", fp_init_image_start, fp_init_image_end - fp_init_image_start, True, &error)
+    cdef int fd = fp_sealed_memfd(fsencode(name), start, end - start, True, &error)
     if fd < 0:
         raise_error(&error)
     return fd
@@ -316,3 +318,67 @@ def dependencies(int fd):
                 found.bits)
     finally:
         fp_elf_dependencies_deinit(&found)
+
+
+def devices(int fd):
+    cdef fp_error error
+    cdef fp_solo5_guest guest
+    cdef int status
+    error.number = 0
+    with nogil:
+        status = fp_solo5_read(fd, &guest, &error)
+    if status < 0:
+        raise_error(&error)
+    kinds = {FP_SOLO5_BLOCK: "block", FP_SOLO5_NET: "net"}
+    entries = [(kinds.get(guest.manifest.entries[i].type, ""), (<bytes>guest.manifest.entries[i].name).decode())
+               for i in range(guest.manifest.count)]
+    return tuple([entry for entry in entries if entry[0]])
+
+
+cdef str address_text(const fp_address *address):
+    cdef char text[64]
+    if address.family == 0 or inet_ntop(address.family, address.bytes, text, 64) is NULL:
+        return ""
+    return (<bytes>text).decode()
+
+
+cdef tuple interface_of(const fp_interface *found):
+    addresses = [(found.addresses[i].family, address_text(&found.addresses[i]), found.addresses[i].prefix)
+                 for i in range(found.address_count)]
+    mac = ":".join([f"{found.mac[i]:02x}" for i in range(6)])
+    return ((<bytes>found.name).decode(), found.index, mac, found.mtu, tuple(addresses))
+
+
+def discover(int pid):
+    cdef fp_error error
+    cdef fp_network network
+    cdef fp_stale stale
+    cdef fp_choice choice
+    cdef int netlink, status
+    cdef bytes path = f"/proc/{pid}/ns/net".encode()
+    cdef const char *path_data = path
+    error.number = 0
+    if fp_netns_open(path_data, &netlink, NULL, &error) < 0:
+        raise_error(&error)
+    with nogil:
+        status = fp_network_is_own(netlink, &error)
+        if status == 0:
+            status = fp_network_discover(netlink, &network, &error)
+        if status == 0:
+            status = fp_network_stale(netlink, &network, &stale, &error)
+        if status == 0 and (stale.tap_count or stale.interface_count):
+            status = fp_network_clean(netlink, &network, &stale, &error)
+            if status == 0:
+                status = fp_network_discover(netlink, &network, &error)
+        if status == 0:
+            status = fp_network_choose(&network, &choice, &error)
+    close(netlink)
+    if status < 0:
+        raise_error(&error)
+    if status > 0:
+        return None
+    interfaces = [interface_of(&network.interfaces[choice.interfaces[i]]) for i in range(choice.count)]
+    taps = [(<bytes>network.taps[i].name).decode() for i in range(network.tap_count)]
+    gateways = (network.route4.index, address_text(&network.route4.gateway),
+                network.route6.index, address_text(&network.route6.gateway))
+    return tuple(interfaces), gateways, tuple(taps)

@@ -5,6 +5,8 @@
 
 #include "cleanup.h"
 #include "kernel.h"
+#include "netns.h"
+#include "network.h"
 #include "process.h"
 
 #include <signal.h>
@@ -31,11 +33,26 @@ static int undo_process(const char *words, struct fp_error *error)
     return 0;
 }
 
+/* "network INTERFACE TAP INODE PATH": in a namespace that the container has joined; its own goes with it. */
+static int undo_network(const char *words, struct fp_error *error)
+{
+    const char *path = fp_network_words_path(words);
+    if (!path || !*path || access(path, F_OK) < 0)
+        return 0;
+    int netlink;
+    if (fp_netns_open(path, &netlink, NULL, error) < 0)
+        return -1;
+    int status = fp_network_undo_words(netlink, words, error);
+    close(netlink);
+    return status;
+}
+
 static const struct {
     const char *kind;
     int (*undo)(const char *words, struct fp_error *error);
 } kinds[] = {
     {"process", undo_process},
+    {"network", undo_network},
 };
 
 int fp_journal_add(int state_fd, const char *kind, const char *words, struct fp_error *error)

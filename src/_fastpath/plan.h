@@ -22,10 +22,12 @@
     X(CLONE_TREE, "clone_tree", "isi") /* slot, host directory, attributes (MOUNT_ATTR_*): recursive, detached */      \
     X(CLONE_FILE, "clone_file", "ii")  /* slot (becomes a detached mount of what it was), attributes */                \
     X(CONSOLE, "console", "isiiii")    /* slot for the slave, console socket, rows, columns, uid, gid */               \
-    X(ATTACH_ROOT, "attach_root", "")  /* FP_SLOT_ROOT onto /, and enter it */                                         \
-    X(ATTACH, "attach", "is")          /* slot, path in the root: an existing file or directory */                     \
-    X(PIVOT_ROOT, "pivot_root", "")    /* the caller's root is gone afterwards */                                      \
-    X(READ_ONLY, "read_only", "")      /* the root itself, not what is attached below */                               \
+    X(LINK, "link", "issiiiii") /* slot for the tap (-1: by name only), tap, interface, its index, mtu, uid, vnet      \
+                                   header, offloads */                                                                 \
+    X(ATTACH_ROOT, "attach_root", "") /* FP_SLOT_ROOT onto /, and enter it */                                          \
+    X(ATTACH, "attach", "is")         /* slot, path in the root: an existing file or directory */                      \
+    X(PIVOT_ROOT, "pivot_root", "")   /* the caller's root is gone afterwards */                                       \
+    X(READ_ONLY, "read_only", "")     /* the root itself, not what is attached below */                                \
     X(HOSTNAME, "hostname", "s")                                                                                       \
     X(DOMAINNAME, "domainname", "s")                                                                                   \
     X(OOM_SCORE_ADJ, "oom_score_adj", "i")                                                                             \

@@ -91,8 +91,8 @@ def run_hook(
 def open_in_root(root_fd: int, path: str) -> int:
     """Open for reading, resolved as if `root_fd` were / (openat2(2), RESOLVE_IN_ROOT); magic links are refused."""
 
-def init_image() -> int:
-    """Return a sealed, executable memfd of urunc-init."""
+def program(name: str) -> int:
+    """Return a sealed, executable memfd of urunc-init or urunc-spt."""
 
 def identify(fd: int) -> tuple[str, int, int, int, bool, bool, int, int, int]:
     """Say what a guest file is: kind (IMAGE_KINDS), size, e_machine, bits, pvh, multiboot, boot protocol of a bzImage,
@@ -101,3 +101,26 @@ def identify(fd: int) -> tuple[str, int, int, int, bool, bool, int, int, int]:
 
 def dependencies(fd: int) -> tuple[str | None, tuple[str, ...], str | None, str | None, int, int]:
     """Return what an ELF file needs: interpreter, DT_NEEDED, DT_RPATH, DT_RUNPATH, e_machine, bits."""
+
+def devices(fd: int) -> tuple[tuple[str, str], ...]:
+    """Return what the manifest of a Solo5 guest for spt declares: ("net" or "block", name) in its order.
+
+    OSError ENOEXEC with a sentence: not such a guest, or a broken one.
+    """
+
+def discover(
+    pid: int,
+) -> (
+    tuple[
+        tuple[tuple[str, int, str, int, tuple[tuple[int, str, int], ...]], ...],
+        tuple[int, str, int, str],
+        tuple[str, ...],
+    ]
+    | None
+):
+    """Look at the network namespace of a process; None if it is our own.
+
+    What guests that have ended left there is removed.  Returns the interfaces for a guest, the main one first: name,
+    index, MAC, MTU, addresses (family, text, prefix length); the default routes: interface's index (0 = none) and
+    gateway of IPv4, then of IPv6; the names of the taps of other guests.  OSError names interfaces that do not fit.
+    """

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 DEFAULT_PATH = "/etc/urunc/config.toml"
+# what can be found out again; '@' is in no container id, so it may lie beside the containers of the default --root
+CACHE = "/run/urunc/@cache"
 _CACHE_NAME = "config.cache"
 _CACHE_MAX = 1 << 20  # bytes; ours are far smaller
 _ACCELERATORS = ("auto", "kvm", "tcg")
@@ -56,7 +58,7 @@ class Config(Record):
     kernels: "tuple[KernelConfig, ...]" = ()
 
 
-def load(path: str = DEFAULT_PATH, cache_directory: str = "/run/urunc") -> Config:
+def load(path: str = DEFAULT_PATH, cache_directory: str = CACHE) -> Config:
     """Return the host's configuration; the defaults if there is no file at `path`.
 
     HostError names file, key, value and what is allowed.  TOML is parsed only when the file has changed

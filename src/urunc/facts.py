@@ -6,10 +6,11 @@ The one rule: facts are asked here and decided nowhere here; what was opened goe
 import errno
 import os
 
-from . import _fastpath
+from . import _fastpath, kvm
 from ._record import Record
+from .config import CACHE
 from .errors import HostError, SpecError, UnikernelError
-from .jsontext import decode, encode
+from .jsontext import decode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,17 +19,19 @@ if TYPE_CHECKING:
     from .closure import Dependencies
     from .config import Config, KernelConfig, MonitorConfig
     from .monitors import Monitor
+    from .unikernels import Interface
 
-# '@' is in no container id: the directory may lie beside the containers of the default --root
-CACHE = "/run/urunc/@cache"
 PROGRAM_DIRECTORIES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/opt/urunc/bin")
 URUNC_JSON_MAX = 1 << 20  # bytes
+AF_INET, AF_INET6 = 2, 10  # of Linux; the socket module takes 5 ms to import
+# by the target of the ABI note (elf_abi.h)
+SOLO5_TARGETS = ("", "solo5-hvt", "solo5-spt", "solo5-virtio", "solo5-muen", "solo5-genode", "solo5-xen")
 
 
 class File(Record):
     """A file of the guest, open for reading; the descriptor is whoever's asked for it."""
 
-    role: str  # kernel, initrd
+    role: str  # kernel, initrd, disk0, monitor
     fd: int
     name: str  # as it was named, for messages
     kinds: "tuple[str, ...]"  # of _fastpath.identify: bzimage, elf64, pvh ...
@@ -39,18 +42,21 @@ class Host(Record):
     """What `host` found."""
 
     files: "tuple[File, ...]"
-    binary: str  # of the monitor
-    tree: str  # its prepared tree
+    binary: str  # of the monitor; one that is built in is among the files
+    tree: str  # its prepared tree; "" if it needs none
     entries: "tuple[str, ...]"  # names at the top of that tree
+    devices: "tuple[tuple[str, str], ...] | None"  # net or block, name: of a Solo5 guest's manifest; None if unknown
     kvm: str  # full, limited, none; "unasked"
     cpus: int
     config: "Config"
 
 
 class Network(Record):
-    """What `network` found: the interfaces of the container's network namespace but for lo."""
+    """What `network` found in the container's network namespace; nothing if that is the host's."""
 
-    interfaces: "tuple[str, ...]" = ()
+    interfaces: "tuple[Interface, ...]" = ()  # for the guest, the main one first
+    indexes: "tuple[int, ...]" = ()  # theirs
+    taps: "tuple[str, ...]" = ()  # names that other guests use
 
 
 def urunc_json(rootfs: str) -> "dict[str, object] | None":
@@ -62,6 +68,8 @@ def urunc_json(rootfs: str) -> "dict[str, object] | None":
     try:
         fd = _open_regular(root_fd, "urunc.json", "urunc.json")
     except FileNotFoundError:
+        if _is_there(root_fd, "urunc.json"):
+            raise UnikernelError(f"urunc.json in {rootfs} is a link that leads nowhere: correct or remove it") from None
         return None
     finally:
         os.close(root_fd)
@@ -83,12 +91,17 @@ def host(spec: "Spec", unikernel: "Unikernel", monitor: "Monitor", config: "Conf
     try:
         _guest_files(spec, unikernel, config, opened)
         binary = _binary(monitor, config)
-        tree = _tree(monitor, binary)
+        if not binary:
+            binary = f"urunc-{monitor.name}"
+            program = _fastpath.program(binary)
+            opened.append(File(role="monitor", fd=program, name=binary, kinds=(), size=0))
+        tree = _tree(monitor, binary) if binary[0] == "/" else ""
         return Host(
             files=tuple(opened),
             binary=binary,
             tree=tree,
-            entries=tuple(sorted(name for name in os.listdir(tree) if name[0] != ".")),
+            entries=tuple(sorted(name for name in os.listdir(tree) if name[0] != ".")) if tree else (),
+            devices=_devices(opened[0]),
             kvm=_kvm_if_asked(unikernel, monitor, config),
             cpus=os.cpu_count() or 1,
             config=config,
@@ -103,49 +116,48 @@ def close(facts: Host) -> None:
     _close(facts.files)
 
 
-def network(pid: int) -> Network:
-    """Return what the network namespace of the process `pid` has (proc_pid_net(5))."""
-    with open(f"/proc/{pid}/net/dev", "rb", buffering=0) as table:
-        lines = table.read(1 << 20).decode().splitlines()[2:]
-    names = (line.partition(":")[0].strip() for line in lines)
-    return Network(interfaces=tuple(name for name in names if name != "lo" and not _is_template(name)))
+def network(spec: "Spec", pid: int) -> Network:
+    """Return what the network namespace of the process `pid` has for a guest (_fastpath.discover)."""
+    from .unikernels import Interface
+
+    found = _fastpath.discover(pid)
+    if found is None:
+        return Network()
+    links, (index4, gateway4, index6, gateway6), taps = found
+    dns = _name_servers(spec) if links else ()
+    interfaces = tuple(
+        Interface(
+            name=name,
+            mac=mac,
+            mtu=mtu,
+            ipv4=tuple((text, prefix) for family, text, prefix in addresses if family == AF_INET),
+            ipv6=tuple((text, prefix) for family, text, prefix in addresses if family == AF_INET6),
+            gateway4=gateway4 if index == index4 else "",
+            gateway6=gateway6 if index == index6 else "",
+            dns=dns,
+        )
+        for name, index, mac, mtu, addresses in links
+    )
+    return Network(interfaces=interfaces, indexes=tuple(link[1] for link in links), taps=taps)
 
 
-def kvm(cache: str = CACHE) -> str:
-    """Return what KVM is good for: full, limited or none; asked once per boot (DESIGN section 4)."""
-    with open("/proc/sys/kernel/random/boot_id", "rb", buffering=0) as file:
-        boot = file.read(64).decode().strip()
-    path = f"{cache}/kvm"
+def _name_servers(spec: "Spec") -> "tuple[str, ...]":
+    """Return the first three name servers of the container's resolv.conf (resolv.conf(5), MAXNS)."""
+    mounted = [mount.source for mount in spec.mounts if mount.destination == "/etc/resolv.conf" and mount.source]
     try:
-        with open(path, "rb", buffering=0) as file:
-            known = decode(file.read(4096), path)
-        if isinstance(known, dict) and known.get("boot") == boot and known.get("kvm") in ("full", "limited", "none"):
-            return str(known["kvm"])
-    except (OSError, SpecError):
-        pass  # not asked since the machine came up
-    answer = ("none", "limited", "full")[_probe()]
-    replace(cache, "kvm", encode({"boot": boot, "kvm": answer}).encode())
-    return answer
-
-
-def replace(directory: str, name: str, content: bytes) -> None:
-    """Write a file of the cache, atomically; that it cannot be written is no error."""
-    temporary = f"{directory}/.{name}.{os.getpid()}"
-    try:
-        os.makedirs(directory, 0o700, exist_ok=True)
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        try:
-            os.write(fd, content)
-        finally:
-            os.close(fd)
-        os.rename(temporary, f"{directory}/{name}")
-    except OSError:
-        pass  # a read-only /run costs the probing time again, nothing else
-
-
-def _is_template(name: str) -> bool:
-    # made by the kernel in every new namespace while their modules are loaded (net.core.fb_tunnels_only_for_init_net)
-    return name in ("tunl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0")
+        if mounted:
+            fd = os.open(mounted[-1], os.O_RDONLY | os.O_NONBLOCK)
+        else:
+            root_fd = os.open(spec.rootfs, os.O_PATH | os.O_DIRECTORY)
+            try:
+                fd = _open_regular(root_fd, "etc/resolv.conf", "resolv.conf")
+            finally:
+                os.close(root_fd)
+    except (OSError, UnikernelError):
+        return ()  # none, as in many images
+    with open(fd, "rb", buffering=0) as file:
+        lines = (line.split() for line in file.read(1 << 16).decode("utf-8", "replace").splitlines())
+        return tuple([words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"][:3])
 
 
 def _guest_files(spec: "Spec", unikernel: "Unikernel", config: "Config", opened: "list[File]") -> None:
@@ -155,6 +167,8 @@ def _guest_files(spec: "Spec", unikernel: "Unikernel", config: "Config", opened:
         wanted.append(("initrd", kernel.initrd, False))
     elif unikernel.initrd:
         wanted.append(("initrd", unikernel.initrd, True))
+    if unikernel.block:
+        wanted.append(("disk0", unikernel.block, True))
     root_fd = os.open(spec.rootfs, os.O_PATH | os.O_DIRECTORY)
     try:
         for role, name, in_rootfs in wanted:
@@ -182,11 +196,18 @@ def _file(root_fd: int, role: str, name: str, rootfs: str) -> File:
         reason = "it leaves the rootfs" if error.errno in (errno.EXDEV, errno.ELOOP) else os.strerror(error.errno or 0)
         raise UnikernelError(f"{what} {name} in {place}: {reason[:1].lower() + reason[1:]}: correct the name") from None
     try:
-        kind, size, _machine, _bits, pvh, multiboot, *_ = _fastpath.identify(fd)
+        kind, size, _machine, _bits, pvh, multiboot, _protocol, solo5, _version = _fastpath.identify(fd)
     except OSError as error:
         os.close(fd)
         raise UnikernelError(f"{what} {name}: {error.filename}") from None
-    kinds = (kind, *(("pvh",) if pvh else ()), *(("multiboot",) if multiboot else ()))
+    if role != "kernel":
+        return File(role=role, fd=fd, name=name, kinds=(kind,), size=size)
+    flags = (
+        ("pvh", pvh),
+        ("multiboot", multiboot),
+        (SOLO5_TARGETS[solo5] if solo5 < len(SOLO5_TARGETS) else "", solo5),
+    )
+    kinds = (kind, *(name for name, holds in flags if name and holds))
     return File(role=role, fd=fd, name=name, kinds=kinds, size=size)
 
 
@@ -201,6 +222,14 @@ def _open_regular(root_fd: int, name: str, what: str) -> int:
     return fd
 
 
+def _is_there(root_fd: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=root_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _monitor_config(monitor: "Monitor", config: "Config") -> "MonitorConfig | None":
     return next((entry for entry in config.monitors if entry.name == monitor.name), None)
 
@@ -211,6 +240,8 @@ def _binary(monitor: "Monitor", config: "Config") -> str:
         if not os.access(configured.path, os.X_OK):
             raise HostError(f"monitors.{monitor.name}.path: {configured.path} is not an executable file")
         return configured.path
+    if monitor.built_in:
+        return ""
     # a client's environment may have no PATH
     directories = (*PROGRAM_DIRECTORIES, *os.environ.get("PATH", "").split(":"))
     for name in monitor.binaries:
@@ -243,21 +274,18 @@ def _dependencies(fd: int) -> "Dependencies":
     )
 
 
+def _devices(kernel: File) -> "tuple[tuple[str, str], ...] | None":
+    if "solo5-spt" not in kernel.kinds:
+        return None
+    try:
+        return _fastpath.devices(kernel.fd)
+    except OSError as error:
+        raise UnikernelError(f"binary {kernel.name}: {error.filename}") from None
+
+
 def _kvm_if_asked(unikernel: "Unikernel", monitor: "Monitor", config: "Config") -> str:
     wanted = unikernel.accelerator or config.accelerator
-    return "unasked" if wanted == "tcg" or monitor.kvm == "none" else kvm()
-
-
-def _probe() -> int:
-    image = _fastpath.init_image()
-    try:
-        # a process of its own, which ends by its own alarm: a vCPU that hangs must not take a server along
-        pid = os.posix_spawn(f"/proc/self/fd/{image}", ["urunc-init", "--probe-kvm"], {})
-        _, status = os.waitpid(pid, 0)
-    finally:
-        os.close(image)
-    code = os.waitstatus_to_exitcode(status)
-    return code if 0 <= code <= 2 else 0  # the three answers of the probe
+    return "unasked" if wanted == "tcg" or monitor.kvm == "none" else kvm.level()
 
 
 def _close(files: "tuple[File, ...] | list[File]") -> None:

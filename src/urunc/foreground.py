@@ -55,7 +55,8 @@ def dry_run(request: Request) -> str:
         if wanted.unikernel is None:
             words = delegate.argv(runtime.fallback_runtime(wanted.config), replace(request, argv=("run", request.id)))
             return "# an ordinary container, for the fallback runtime\n" + shlex.join(words)
-        chosen, machine, host = wanted.prepare()
+        guest, chosen, host = wanted.prepare()
+        machine = wanted.machine(guest, chosen, facts.Network())
         spec = wanted.spec
         between, last = hooks.inside(spec, request.id, plan.ROOTFS_SLOT)
         whole = plan.monitor(spec, chosen, machine, host, facts.Network(), request.console_socket, between, last)

@@ -11,6 +11,8 @@ from .errors import HostError, SpecError, UruncError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .bundle import Spec
     from .facts import Host
     from .monitors import Machine, Monitor
@@ -35,8 +37,11 @@ class Launch:
         box = self.sandbox
         _fastpath.write_state(self.container.fd, status, box.pid, box.start_time, flags, self.head, self.tail)
 
-    def create(self, chosen: "Monitor", machine: "Machine", host: "Host") -> int:
-        """Bring the container to `created`; return the pid of its process."""
+    def create(self, chosen: "Monitor", host: "Host", machine: "Callable[[facts.Network], Machine]") -> int:
+        """Bring the container to `created`; return the pid of its process.
+
+        `machine` decides once the network is known.
+        """
         spec, container = self.spec, self.container
         self.write("creating")
         if spec.poststart or spec.poststop:
@@ -47,10 +52,10 @@ class Launch:
         text = hooks.state(spec, container.id, "creating", self.sandbox.pid)
         hooks.run(spec.prestart, text, spec.bundle)
         hooks.run(spec.create_runtime, text, spec.bundle)
-        network = facts.network(self.sandbox.pid)
+        network = facts.network(spec, self.sandbox.pid)
         self.trace.mark("hooks and network")
         between, last = hooks.inside(spec, container.id, plan.ROOTFS_SLOT)
-        whole = plan.monitor(spec, chosen, machine, host, network, self.request.console_socket, between, last)
+        whole = plan.monitor(spec, chosen, machine(network), host, network, self.request.console_socket, between, last)
         self.sandbox.execute(_fastpath.pack(whole.operations), tuple(file.fd for file in whole.files))
         self.trace.mark("root of the monitor")
         self.write("created")

@@ -5,7 +5,7 @@ The one rule: one broken entry does not hide the others.
 
 import os
 
-from . import config, facts, runtime
+from . import config, runtime
 from . import state as stored
 from .arguments import ID_CHARACTERS
 from .errors import UruncError
@@ -80,7 +80,7 @@ def _foreign_rows(request: "Request") -> "list[Row]":
     import subprocess
 
     command = [
-        runtime.fallback_runtime(config.load(request.config, facts.CACHE)),
+        runtime.fallback_runtime(config.load(request.config)),
         "--root",
         request.root,
         "list",

@@ -17,7 +17,7 @@ import tempfile
 from io import BytesIO
 
 from . import annotations as annotated
-from . import monitors, plan, unikernels
+from . import machine, monitors, unikernels
 from ._record import Record
 from .errors import UnikernelError, UruncError, UsageError
 
@@ -176,7 +176,7 @@ def _check_unikernel(own: "Mapping[str, str]", entries: "Mapping[str, File]") ->
     asked = annotated.resolve((), own, tuple(unikernels.MODULES))
     if asked is None:
         return
-    plan.check_pair(unikernels.load(asked.type), monitors.load(asked.hypervisor))
+    machine.check_pair(unikernels.load(asked.type), monitors.load(asked.hypervisor))
     for key in ("binary", "initrd", "block"):
         path = getattr(asked, key)
         if path and os.path.normpath(f"/{path.lstrip('/')}") not in entries:

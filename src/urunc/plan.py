@@ -3,18 +3,16 @@
 The one rule: nothing here asks the machine, reads the environment or looks at a clock.
 """
 
+from . import network, storage
 from ._record import Record
-from .errors import HostError, SpecError, UnikernelError
-from .monitors import Machine
-from .unikernels import Boot
+from .errors import SpecError
+from .storage import NODEV, NOSUID, RDONLY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .annotations import Unikernel
     from .bundle import Spec
     from .facts import File, Host, Network
-    from .monitors import Monitor
-    from .unikernels import Guest
+    from .monitors import Machine, Monitor
 
     Operation = tuple[object, ...]
 
@@ -33,10 +31,8 @@ RLIMITS = (
     *("RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "RLIMIT_AS", "RLIMIT_LOCKS", "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE"),
     *("RLIMIT_NICE", "RLIMIT_RTPRIO", "RLIMIT_RTTIME"),
 )
-RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8  # MOUNT_ATTR_*, mount_setattr(2)
 S_IFCHR = 0o020000
 ROOT_BYTES = 16 << 20  # of the monitor's tmpfs: directories, nodes and small files
-MIB = 1 << 20
 MONITOR_TREE = ".monitor"  # where the prepared tree is in the monitor's root
 
 
@@ -65,9 +61,9 @@ def sandbox(spec: "Spec") -> Plan:
 def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
     spec: "Spec",
     chosen: "Monitor",
-    machine: Machine,
+    machine: "Machine",
     host: "Host",
-    network: "Network",
+    net: "Network",
     console: str = "",
     wait_hooks: "tuple[Operation, ...]" = (),
     start_hooks: "tuple[Operation, ...]" = (),
@@ -76,16 +72,12 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
 
     `console` is the path of --console-socket; the hooks are those of createContainer and of startContainer.
     """
-    if network.interfaces:
-        raise SpecError(
-            f"the container's network ({', '.join(network.interfaces)}) cannot be given to a guest yet:"
-            " run it without a network (ctr run without --cni, docker run --network none)"
-        )
     slots = {file.role: number for number, file in enumerate(host.files, 1)}
     slots |= {"tree": len(slots) + 1, "console": len(slots) + 2}
     operations = (
         ("stage", "root"),
         *_root(chosen, host, machine, slots),
+        *network.operations(chosen, machine, net, spec.uid, NIC_SLOT),
         *_console(spec, console, slots["console"]),
         *_rootfs(spec, start_hooks),
         ("stage", "wait"),
@@ -96,93 +88,36 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
         *_enter(spec, host, slots, start_hooks),
         ("stage", "exec"),
         *_credentials(spec),
-        ("exec", "/" + host.binary.lstrip("/"), chosen.argv(machine), ()),
+        *network.kept(chosen, machine, NIC_SLOT),
+        _exec(host, slots, chosen.argv(machine)),
     )
     return Plan(operations=operations, files=host.files)
 
 
-def check_pair(guest: "Guest", chosen: "Monitor") -> None:
-    """Raise UnikernelError if the framework does not run on the monitor."""
-    if chosen.name not in guest.monitors:
-        raise UnikernelError(
-            f'unikernelType "{guest.name}" does not run on hypervisor "{chosen.name}":'
-            f" use one of {', '.join(guest.monitors)}"
-        )
-
-
-def machine_of(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "Host") -> Machine:
-    """Return the virtual machine that the monitor is to make; the pair has been checked."""
-    paths = {file.role: f"/guest/{file.role}" for file in host.files}
-    for file in host.files:
-        if file.role == "kernel" and not set(file.kinds) & set(chosen.kernels):
-            raise UnikernelError(
-                f"binary {file.name} is {' '.join(file.kinds)}: {chosen.name} loads {', '.join(chosen.kernels)}"
-            )
-    kernel_words = next((k.cmdline for k in host.config.kernels if k.name == unikernel.kernel), "")
-    boot = Boot(monitor=chosen.name, args=_args(spec, unikernel), env=spec.env, initrd="initrd" in paths)
-    words = guest.words(boot)
-    return Machine(
-        binary=host.binary,
-        accelerator=accelerator(unikernel.accelerator or host.config.accelerator, chosen, host.kvm),
-        memory_mib=_memory_mib(spec, host),
-        vcpus=_vcpus(spec, host),
-        kernel=paths["kernel"],
-        initrd=paths.get("initrd", ""),
-        words=(f"{kernel_words} {words[0]}", *words[1:]) if kernel_words else words,
-    )
-
-
-def accelerator(wanted: str, chosen: "Monitor", kvm: str) -> str:
-    """Return kvm, tcg or none; HostError if what is wanted does not work (DESIGN section 4)."""
-    if chosen.kvm == "none":
-        return "none"
-    if wanted == "tcg" or (wanted == "auto" and chosen.kvm == "optional" and kvm != "full"):
-        if chosen.kvm == "needed":
-            raise HostError(f"accelerator tcg: {chosen.name} has none, it needs KVM: use hypervisor qemu")
-        return "tcg"
-    if kvm == "none":
-        raise HostError("accelerator kvm: /dev/kvm does not work here: enable virtualization, or use accelerator tcg")
-    return "kvm"
-
-
-def _args(spec: "Spec", unikernel: "Unikernel") -> "tuple[str, ...]":
-    # published images are started with the placeholder `unikernel`; their command line is the annotation's
-    if spec.args in ((), ("unikernel",)) and unikernel.cmdline:
-        return tuple(unikernel.cmdline.split())
-    return spec.args
-
-
-def _memory_mib(spec: "Spec", host: "Host") -> int:
-    if not spec.memory_limit_bytes:
-        return host.config.default_memory_mib
-    if spec.memory_limit_bytes < MIB:
-        raise SpecError(f"linux.resources.memory.limit of {spec.memory_limit_bytes} bytes: a guest needs 1 MiB or more")
-    return spec.memory_limit_bytes // MIB
-
-
-def _vcpus(spec: "Spec", host: "Host") -> int:
-    if spec.cpu_quota_us <= 0:
-        return 1
-    period = spec.cpu_period_us or 100_000  # the kernel's default
-    return max(1, min(-(-spec.cpu_quota_us // period), host.cpus))
-
-
-def _root(chosen: "Monitor", host: "Host", machine: Machine, slots: "dict[str, int]") -> "list[Operation]":
+def _root(chosen: "Monitor", host: "Host", machine: "Machine", slots: "dict[str, int]") -> "list[Operation]":
     operations: list[Operation] = [
         ("root", ROOT_BYTES, 0o755),
         ("directory", "dev", 0o755),
         ("directory", "guest", 0o755),
         ("directory", "tmp", 0o1777),
-        ("directory", MONITOR_TREE, 0o755),
-        ("clone_tree", slots["tree"], host.tree, RDONLY | NOSUID | NODEV),
     ]
+    if host.tree:
+        operations.append(("directory", MONITOR_TREE, 0o755))
+        operations.append(("clone_tree", slots["tree"], host.tree, RDONLY | NOSUID | NODEV))
     operations += [("symlink", f"{MONITOR_TREE}/{entry}", entry) for entry in host.entries]
-    nodes = (*chosen.nodes, *((("dev/kvm", 10, 232),) if machine.accelerator == "kvm" else ()))
+    kvm = (("dev/kvm", 10, 232),) if machine.accelerator == "kvm" else ()
+    taps = chosen.tap_nodes if machine.nics else ()
+    operations += [("directory", "dev/net", 0o755)] if taps else []
+    nodes = (*chosen.nodes, *kvm, *taps)
     operations += [("node", path, S_IFCHR | 0o666, major, minor) for path, major, minor in nodes]
-    for file in host.files:
-        operations.append(("file", f"guest/{file.role}", 0o444, b""))
-        operations.append(("clone_file", slots[file.role], RDONLY | NOSUID | NODEV | NOEXEC))
-    return operations
+    operations += [("file", path, 0o444, content) for path, content in chosen.files(machine)]
+    return [*operations, *storage.operations(host, machine, slots)]
+
+
+def _exec(host: "Host", slots: "dict[str, int]", argv: "tuple[str, ...]") -> "Operation":
+    if "monitor" in slots:
+        return ("exec_slot", slots["monitor"], argv, ())
+    return ("exec", host.binary, argv, ())
 
 
 def _console(spec: "Spec", console: str, slot: int) -> "list[Operation]":
@@ -197,6 +132,7 @@ def _rootfs(spec: "Spec", start_hooks: "tuple[Operation, ...]") -> "list[Operati
 
 
 ROOTFS_SLOT = 32  # of the container's rootfs, for startContainer hooks
+NIC_SLOT = 33  # of the first tap
 
 
 def _enter(
@@ -205,8 +141,10 @@ def _enter(
     operations: list[Operation] = []
     if spec.oom_score_adj is not None:
         operations.append(("oom_score_adj", spec.oom_score_adj))
-    operations += [("attach_root",), ("attach", slots["tree"], MONITOR_TREE)]
-    operations += [("attach", slots[file.role], f"guest/{file.role}") for file in host.files]
+    operations.append(("attach_root",))
+    if host.tree:
+        operations.append(("attach", slots["tree"], MONITOR_TREE))
+    operations += [("attach", slots[file.role], f"guest/{file.role}") for file in storage.attached(host)]
     own_uts = any(namespace.type == "uts" and not namespace.path for namespace in spec.namespaces)
     if (spec.hostname or spec.domainname) and not own_uts:
         raise SpecError("unable to set hostname without a private UTS namespace: add uts to linux.namespaces")

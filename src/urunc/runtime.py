@@ -6,7 +6,20 @@ The one rule: a container of the fallback runtime is handed over before anything
 import errno
 import os
 
-from . import _fastpath, annotations, bundle, config, delegate, facts, hooks, lifecycle, monitors, plan, unikernels
+from . import (
+    _fastpath,
+    annotations,
+    bundle,
+    config,
+    delegate,
+    facts,
+    hooks,
+    lifecycle,
+    machine,
+    monitors,
+    plan,
+    unikernels,
+)
 from . import state as stored
 from .errors import HostError, StateError, UnikernelError, UruncError
 from .launch import Launch, advised
@@ -94,9 +107,7 @@ def state(request: "Request") -> str:
 def refuse(request: "Request", message: str) -> None:
     """Raise `message` for what a unikernel cannot do, unless the container is the fallback runtime's."""
     with open_(request, locked=False) as container:
-        status = container.status(container.record())
-        if status == "stopped" and request.verb == "exec":
-            raise StateError("cannot exec in a stopped container: " + request.id)
+        lifecycle.check(container.status(container.record()), request.verb, request.id)
     raise UruncError(message)
 
 
@@ -126,7 +137,7 @@ class Wanted:
 
     def __init__(self, request: "Request") -> None:
         self.trace = Trace(request.trace, "create")
-        self.config: Config = config.load(request.config, facts.CACHE)
+        self.config: Config = config.load(request.config)
         self.trace.mark("configuration")
         self.spec: Spec = bundle.load(request.bundle)
         pairs = self.spec.annotations
@@ -142,16 +153,25 @@ class Wanted:
         if self.host:
             facts.close(self.host)
 
-    def prepare(self) -> "tuple[monitors.Monitor, monitors.Machine, facts.Host]":
-        """Ask the host and decide what the machine will be; all that can be refused is refused here."""
+    def prepare(self) -> "tuple[unikernels.Guest, monitors.Monitor, facts.Host]":
+        """Ask the host; refuse all that can be refused before anything is made."""
         if self.unikernel is None:
-            raise UnikernelError("not a unikernel")
+            raise UnikernelError("an ordinary container has no machine")
         guest, chosen = unikernels.load(self.unikernel.type), monitors.load(self.unikernel.hypervisor)
-        plan.check_pair(guest, chosen)
+        machine.check_pair(guest, chosen)
         plan.sandbox(self.spec)
         self.host = facts.host(self.spec, self.unikernel, chosen, self.config)
         self.trace.mark("facts of the host")
-        return chosen, plan.machine_of(self.spec, self.unikernel, guest, chosen, self.host), self.host
+        machine.check(self.spec, self.unikernel, guest, chosen, self.host)
+        return guest, chosen, self.host
+
+    def machine(
+        self, guest: "unikernels.Guest", chosen: "monitors.Monitor", net: "facts.Network"
+    ) -> "monitors.Machine":
+        """Decide what the machine is, once the network is known."""
+        if self.unikernel is None or self.host is None:
+            raise UnikernelError("an ordinary container has no machine")
+        return machine.machine_of(self.spec, self.unikernel, guest, chosen, self.host, net)
 
 
 def fallback_runtime(settings: "Config") -> str:
@@ -165,11 +185,11 @@ def make(request: "Request") -> int:
         if wanted.unikernel is None:
             delegate.execute(fallback_runtime(wanted.config), request)
         _check_terminal(request, wanted.spec)
-        machine = wanted.prepare()
+        guest, chosen, host = wanted.prepare()
         with stored.create(request.root, request.id) as container:
             launch = Launch(request, container, wanted.spec, wanted.trace)
             try:
-                return launch.create(*machine)
+                return launch.create(chosen, host, lambda net: wanted.machine(guest, chosen, net))
             except OSError as error:
                 launch.discard()
                 raise advised(error) from None
@@ -192,7 +212,7 @@ def open_(request: "Request", *, locked: bool, force: bool = False) -> "stored.C
     owner = container.owner()
     if owner == "fallback":
         container.__exit__()
-        delegate.execute(fallback_runtime(config.load(request.config, facts.CACHE)), request)
+        delegate.execute(fallback_runtime(config.load(request.config)), request)
     if owner == "nobody" and not force:
         container.__exit__()
         raise StateError(f"container does not exist: {request.id}: list shows those there are")

@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -225,31 +224,38 @@ def mounts_below(directory: Path) -> list[str]:
     return [point for point in (line.split()[4] for line in lines) if f"{point}/".startswith(f"{directory}/")]
 
 
-def in_terminal(argv: Sequence[str], environment: dict[str, str], timeout_s: float = 60) -> tuple[int, str]:
-    """Run a command on a terminal of its own; return its status and what it wrote there."""
+def in_terminal(
+    argv: Sequence[str], environment: dict[str, str], typed: bytes = b"", after: bytes = b"", timeout_s: float = 20
+) -> tuple[int, str]:
+    """Run a command on a terminal of its own; return its status and what it wrote there.
+
+    `typed` is typed as soon as it has written `after`.
+    """
     master, slave = pty.openpty()
-    output: list[bytes] = []
-    reader = threading.Thread(target=_read_all, args=(master, output))
-    try:
-        with subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=environment) as process:
-            os.close(slave)
-            reader.start()
-            try:
-                status = process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise AssertionError(f"no end within {timeout_s} s: {b''.join(output)!r}") from None
-            finally:
-                reader.join(ENDED_WITHIN_S)
-    finally:
-        os.close(master)
-    return status, b"".join(output).decode(errors="replace")
-
-
-def _read_all(master: int, output: list[bytes]) -> None:
-    while select.select([master], [], [], ENDED_WITHIN_S * 6)[0]:
+    output = bytearray()
+    with subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=environment) as process:
+        os.close(slave)
         try:
-            data = os.read(master, 65536)
-        except OSError:  # EIO: nobody has the other end
-            return
-        output.append(data)
+            end = time.monotonic() + timeout_s
+            while (data := _read(master, end)) is not None:
+                output += data
+                if typed and after in output:
+                    os.write(master, typed)
+                    typed = b""
+            status = process.wait(max(0, end - time.monotonic()))
+        except (TimeoutError, subprocess.TimeoutExpired):
+            process.kill()
+            raise AssertionError(f"no end within {timeout_s} s: {argv} has written {bytes(output)!r}") from None
+        finally:
+            os.close(master)
+    return status, output.decode(errors="replace")
+
+
+def _read(master: int, end: float) -> bytes | None:
+    """What was written to the terminal; None when nobody has it any more."""
+    if not select.select([master], [], [], max(0, end - time.monotonic()))[0]:
+        raise TimeoutError
+    try:
+        return os.read(master, 65536)
+    except OSError:  # EIO
+        return None

@@ -1,7 +1,7 @@
 """Builds the guests that the tests boot, into a cache outside the checkout.
 
-The one rule: a file of the cache is complete and never changes.  Its directory is named by what it was made of, made under
-another name and renamed, so readers need no lock.
+The one rule: a file of the cache is complete and never changes.  Its directory is named by what it was made of, made
+under another name and renamed, so readers need no lock.
 """
 
 import contextlib
@@ -21,9 +21,11 @@ BUSYBOX = Path("/bin/busybox")  # Debian's busybox-static
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 APT_TIMEOUT_S = 300
 
-COMPILER = ("gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-std=gnu11", "-ffreestanding", "-nostdlib", "-fno-pic", "-no-pie",
-            "-mgeneral-regs-only", "-mno-sse", "-fcf-protection=none", "-fno-stack-protector",
-            "-fno-asynchronous-unwind-tables", "-fno-toplevel-reorder")  # fmt: skip
+COMPILER = (
+    "gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-std=gnu11", "-ffreestanding", "-nostdlib", "-fno-pic", "-no-pie",
+    "-mgeneral-regs-only", "-mno-sse", "-fcf-protection=none", "-fno-stack-protector",
+    "-fno-asynchronous-unwind-tables", "-fno-toplevel-reorder",
+)  # fmt: skip
 HELLO_STEPS = (
     (*COMPILER, "-m64", "-mno-red-zone", "-DENTRY=hello64", "-c", "hello.c", "-o", "hello64.o"),
     (*COMPILER, "-m32", "-DENTRY=hello32", "-S", "hello.c", "-o", "hello32.s"),
@@ -131,8 +133,8 @@ def lock(path: Path) -> Iterator[None]:
 def run(argv: tuple[str, ...], directory: Path | None = None) -> str:
     """The output of a command; what it said is in the notes of the CalledProcessError."""
     try:
-        ended = subprocess.run(argv, cwd=directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True, timeout=APT_TIMEOUT_S, check=True)  # fmt: skip
+        ended = subprocess.run(argv, cwd=directory, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                               timeout=APT_TIMEOUT_S, check=True)  # fmt: skip
     except subprocess.CalledProcessError as error:
         error.add_note(f"{error.stdout}{error.stderr}".strip())
         raise

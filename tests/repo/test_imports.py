@@ -22,8 +22,9 @@ LAYERS = (
     {"_record", "errors", "__init__"},
     {"_fastpath", "closure", "jsontext", "request"},
     {"trace", "tree"},
-    {"annotations", "arguments", "cgroup", "config", "lifecycle", "monitors", "network", "storage", "unikernels"},
-    {"bundle", "delegate", "documents", "hooks", "plan", "state"},
+    {"annotations", "arguments", "cgroup", "config", "lifecycle", "monitors", "unikernels"},
+    {"bundle", "delegate", "documents", "hooks", "kvm", "network", "state", "storage"},
+    {"machine", "plan"},
     {"facts", "terminal"},
     {"launch", "pack"},
     {"runtime"},
@@ -31,7 +32,18 @@ LAYERS = (
     {"cli"},
     {"__main__", "shim"},
 )
-PURE = {"_record", "annotations", "cgroup", "lifecycle", "monitors", "network", "plan", "storage", "unikernels"}
+PURE = {
+    "_record",
+    "annotations",
+    "cgroup",
+    "lifecycle",
+    "machine",
+    "monitors",
+    "network",
+    "plan",
+    "storage",
+    "unikernels",
+}
 PURE_EXTRAS = {"urunc.annotations": {"binascii"}}  # base64 is a function of its argument alone
 FAMILIES = {"monitors", "unikernels"}
 

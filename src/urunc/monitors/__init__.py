@@ -1,16 +1,44 @@
-"""The table of monitors, and the two records that they are made of.
+"""The table of monitors, and the records that they are made of.
 
 The one rule: a monitor is one module here and one line in MODULES; it knows no framework but by name.
 """
 
 from .._record import Record
-from ..errors import UnikernelError
+from ..errors import SpecError, UnikernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MODULES = {"qemu": "qemu"}  # name of the monitor (annotation hypervisor) -> module with MONITOR
+# name of the monitor (annotation hypervisor) -> module with MONITOR
+MODULES = {
+    "cloud-hypervisor": "cloud_hypervisor",
+    "firecracker": "firecracker",
+    "hvt": "hvt",
+    "qemu": "qemu",
+    "spt": "spt",
+}
+
+
+class Nic(Record):
+    """One network interface of the guest; its tap has a name, or a descriptor in the monitor (Monitor.takes_tap)."""
+
+    mac: str
+    device: str = ""  # name in the manifest (Solo5)
+    mtu: int = 0  # bytes, 0 = the monitor's default
+    tap: str = ""
+    fd: int = -1
+    offloads: bool = True  # False: the guest must see no checksum and segmentation offloads
+
+
+class Disk(Record):
+    """One block device of the guest; `path` is a file or a device in the monitor's root."""
+
+    path: str
+    device: str = ""  # name in the manifest (Solo5)
+    read_only: bool = False
+    id: str = ""  # serial number that the guest sees
+    root: bool = False  # of Linux: Firecracker tells the kernel so
 
 
 class Machine(Record):
@@ -23,6 +51,19 @@ class Machine(Record):
     kernel: str
     words: "tuple[str, ...]"  # the guest's command line
     initrd: str = ""
+    nics: "tuple[Nic, ...]" = ()
+    disks: "tuple[Disk, ...]" = ()
+    # what the framework asks of QEMU (unikernels.Guest)
+    type: str = "q35"  # or pc, microvm
+    cpu: str = ""  # model under emulation, "" = max
+    acpi: bool = True
+    virtio: str = "transitional"  # or modern
+    debug_exit: int = 0  # I/O port of an isa-debug-exit device of two bytes, 0 = none
+
+
+def no_files(_: Machine) -> "tuple[tuple[str, bytes], ...]":
+    """Return what most monitors need beside their command line."""
+    return ()
 
 
 class Monitor(Record):
@@ -31,11 +72,21 @@ class Monitor(Record):
     name: str
     binaries: "tuple[str, ...]"
     argv: "Callable[[Machine], tuple[str, ...]]"
+    built_in: bool = False  # urunc carries one, used unless the host's configuration names another
     kvm: str = "needed"  # or "optional", "none"
     modules: "tuple[str, ...]" = ()  # globs of what it loads by itself, with what that needs
     data: "tuple[str, ...]" = ()  # globs of what it reads
     nodes: "tuple[tuple[str, int, int], ...]" = ()  # character devices: path, major, minor
     kernels: "tuple[str, ...]" = ()  # kinds of image that it loads (facts.File.kind)
+    files: "Callable[[Machine], tuple[tuple[str, bytes], ...]]" = no_files  # path, content; as `nodes` in its root
+    takes_tap: str = "fd"  # or "name": then it needs `tap_nodes`, and a tap that nobody else holds open
+    virtio: bool = True  # its interfaces are virtio-net, and want the header of that before each frame
+    tap_nodes: "tuple[tuple[str, int, int], ...]" = ()
+    capabilities: "tuple[str, ...]" = ()  # CAP_* that it cannot do without
+    seccomp: bool = False  # whether it brings a filter of its own
+
+
+TUN = (("dev/net/tun", 10, 200),)
 
 
 def load(name: str) -> Monitor:
@@ -44,3 +95,20 @@ def load(name: str) -> Monitor:
         raise UnikernelError(f'hypervisor "{name}" is not supported: use one of {", ".join(sorted(MODULES))}')
     monitor: Monitor = __import__(MODULES[name], globals(), None, ("MONITOR",), 1).MONITOR
     return monitor
+
+
+def printable(machine: Machine, monitor: str) -> str:
+    """Return the guest's command line; SpecError if it holds what rust-vmm's linux-loader refuses to start with."""
+    line = " ".join(machine.words)
+    found = next((c for c in line if not " " <= c <= "~"), "")
+    if found:
+        raise SpecError(f"process.args and process.env: {monitor} takes printable ASCII only, remove {found!a}")
+    return line
+
+
+def plain(path: str, special: str, monitor: str) -> str:
+    """Return `path`; SpecError if it holds a character that `monitor` would take for more than a character."""
+    found = next((c for c in path if c in special), "")
+    if found:
+        raise SpecError(f"{monitor} cannot be given the path {path!a}: rename it without {found!a}")
+    return path

@@ -1,6 +1,13 @@
 """QEMU, from 7.2 (qemu(1), docs/system/i386)."""
 
-from . import Machine, Monitor
+from . import TUN, Disk, Machine, Monitor, Nic, plain
+
+# of virtio-net: what a guest without checksums and segmentation must not be offered
+_NO_OFFLOADS = (
+    *("csum=off", "gso=off", "guest_csum=off", "guest_tso4=off", "guest_tso6=off", "guest_ecn=off", "guest_ufo=off"),
+    *("host_tso4=off", "host_tso6=off", "mrg_rxbuf=off"),
+)
+_ETHERNET_MTU = 1500
 
 
 def escaped(value: str) -> str:
@@ -10,17 +17,66 @@ def escaped(value: str) -> str:
 
 def argv(machine: Machine) -> "tuple[str, ...]":
     """Return QEMU's command line: nothing that was not asked for, the serial port as the container's streams."""
-    cpu = "host" if machine.accelerator == "kvm" else "max"
+    cpu = "host" if machine.accelerator == "kvm" else machine.cpu or "max"
     line = [machine.binary, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
-    line += ["-M", f"q35,accel={machine.accelerator}", "-cpu", cpu]
+    line += ["-M", _type(machine), "-cpu", cpu]
     line += ["-m", str(machine.memory_mib), "-smp", str(machine.vcpus)]
     # signal=off: Ctrl-C is for the guest
-    line += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console", "-nic", "none"]
+    line += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
+    line += _devices(machine)
     line += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
-    line += ["-kernel", machine.kernel]
+    # a multiboot guest finds the kernel's name before its first blank; modules are a list with commas and arguments
+    line += ["-kernel", plain(machine.kernel, " ", "qemu")]
     if machine.initrd:
-        line += ["-initrd", machine.initrd]
-    return (*line, "-append", machine.words[0])
+        line += ["-initrd", plain(machine.initrd, ", ", "qemu")]
+    return (*line, *(("-append", " ".join(machine.words)) if machine.words else ()))
+
+
+def _type(machine: Machine) -> str:
+    options = [machine.type, f"accel={machine.accelerator}"]
+    if machine.type == "microvm":
+        # without ACPI QEMU writes the devices behind our command line, where they are arguments of the program
+        return ",".join([*options, "acpi=on"])
+    return ",".join(options if machine.acpi else [*options, "acpi=off"])
+
+
+def _devices(machine: Machine) -> "list[str]":
+    line = ["-global", "virtio-mmio.force-legacy=off"] if machine.type == "microvm" else []
+    if machine.debug_exit:
+        line += ["-device", f"isa-debug-exit,iobase={machine.debug_exit:#x},iosize=2"]
+    line += [] if machine.nics else ["-nic", "none"]
+    for number, nic in enumerate(machine.nics):
+        line += ["-netdev", _backend(nic, number), "-device", _nic(machine, nic, number)]
+    for number, disk in enumerate(machine.disks):
+        read_only = ",read-only=on" if disk.read_only else ""
+        line += ["-drive", f"if=none,id=disk{number},format=raw{read_only},file={escaped(disk.path)}"]
+        line += ["-device", _disk(machine, disk, number)]
+    return line
+
+
+def _backend(nic: Nic, number: int) -> str:
+    if nic.fd >= 0:
+        return f"tap,id=net{number},fd={nic.fd}"
+    return f"tap,id=net{number},ifname={escaped(nic.tap)},script=no,downscript=no"
+
+
+def _nic(machine: Machine, nic: Nic, number: int) -> str:
+    options = [*_model(machine, "net"), f"netdev=net{number}", f"mac={nic.mac}"]
+    options += [] if machine.type == "microvm" else ["romfile="]  # nobody boots from it
+    options += [f"host_mtu={nic.mtu}"] if nic.mtu not in {0, _ETHERNET_MTU} else []
+    return ",".join([*options, *(() if nic.offloads else _NO_OFFLOADS)])
+
+
+def _disk(machine: Machine, disk: Disk, number: int) -> str:
+    serial = [f"serial={escaped(disk.id)}"] if disk.id else []
+    return ",".join([*_model(machine, "blk"), f"drive=disk{number}", *serial])
+
+
+def _model(machine: Machine, kind: str) -> "list[str]":
+    if machine.type == "microvm":
+        return [f"virtio-{kind}-device"]
+    modern = ["disable-legacy=on", "disable-modern=off"] if machine.virtio == "modern" else []
+    return [f"virtio-{kind}-pci", *modern]
 
 
 MONITOR = Monitor(
@@ -40,4 +96,7 @@ MONITOR = Monitor(
     ),
     nodes=(("dev/null", 1, 3), ("dev/urandom", 1, 9)),
     kernels=("bzimage", "pvh", "multiboot"),
+    takes_tap="fd",
+    tap_nodes=TUN,
+    seccomp=True,
 )

@@ -1,0 +1,132 @@
+"""The virtual machine of a container, decided from the spec, the unikernel's configuration and the facts.  Pure.
+
+The one rule: what cannot be given is refused here, before anything is made.
+"""
+
+from . import network, storage
+from .errors import HostError, SpecError, UnikernelError
+from .monitors import Machine
+from .unikernels import Boot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .annotations import Unikernel
+    from .bundle import Spec
+    from .facts import Host, Network
+    from .monitors import Monitor
+    from .unikernels import Guest, Interface
+
+MIB = 1 << 20
+
+
+def check_pair(guest: "Guest", chosen: "Monitor") -> None:
+    """Raise UnikernelError if the framework does not run on the monitor."""
+    if chosen.name not in guest.monitors:
+        raise UnikernelError(
+            f'unikernelType "{guest.name}" does not run on hypervisor "{chosen.name}":'
+            f" use one of {', '.join(guest.monitors)}"
+        )
+
+
+def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
+    spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "Host", net: "Network"
+) -> Machine:
+    """Return the virtual machine that the monitor is to make; the pair has been checked."""
+    _check_kernel(chosen, host)
+    paths = {file.role: f"/guest/{file.role}" for file in host.files}
+    nics = network.nics(guest, chosen, host, net, unikernel.solo5_net)
+    disks = storage.disks(guest, host, read_only=spec.readonly, name=unikernel.solo5_block)
+    boot = _boot(spec, unikernel, chosen, host, net.interfaces[: len(nics)], len(disks))
+    words = guest.words(boot)
+    kernel_words = next((k.cmdline for k in host.config.kernels if k.name == unikernel.kernel), "")
+    return Machine(
+        binary=host.binary,
+        accelerator=accelerator(unikernel.accelerator or host.config.accelerator, chosen, host.kvm),
+        memory_mib=boot.memory_mib,
+        vcpus=boot.vcpus,
+        kernel=paths["kernel"],
+        initrd=paths.get("initrd", ""),
+        words=(kernel_words, *words) if kernel_words else words,
+        nics=nics,
+        disks=disks,
+        type=guest.machines[0],
+        cpu=guest.cpu,
+        acpi=guest.acpi,
+        virtio=guest.virtio,
+        debug_exit=guest.debug_exit,
+    )
+
+
+def check(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "Host") -> None:
+    """Raise what `machine_of` would for any network."""
+    _check_kernel(chosen, host)
+    accelerator(unikernel.accelerator or host.config.accelerator, chosen, host.kvm)
+    disks = storage.disks(guest, host, read_only=spec.readonly, name=unikernel.solo5_block)
+    guest.words(_boot(spec, unikernel, chosen, host, (), len(disks)))
+
+
+def _boot(  # noqa: PLR0913, PLR0917  all that a guest may be told
+    spec: "Spec",
+    unikernel: "Unikernel",
+    chosen: "Monitor",
+    host: "Host",
+    interfaces: "tuple[Interface, ...]",
+    disks: int,
+) -> Boot:
+    return Boot(
+        monitor=chosen.name,
+        args=_args(spec, unikernel),
+        env=spec.env,
+        initrd=any(file.role == "initrd" for file in host.files),
+        block=disks > 0,
+        interfaces=interfaces,
+        disks=disks,
+        version=unikernel.version,
+        mount_point=unikernel.block_mount_point,
+        hostname=spec.hostname,
+        memory_mib=_memory_mib(spec, host),
+        vcpus=_vcpus(spec, host),
+    )
+
+
+def _check_kernel(chosen: "Monitor", host: "Host") -> None:
+    kernel = host.files[0]
+    if not set(kernel.kinds) & set(chosen.kernels):
+        raise UnikernelError(
+            f"binary {kernel.name} is {' '.join(kernel.kinds)}: {chosen.name} loads {', '.join(chosen.kernels)}"
+        )
+
+
+def accelerator(wanted: str, chosen: "Monitor", kvm: str) -> str:
+    """Return kvm, tcg or none; HostError if what is wanted does not work (DESIGN section 4)."""
+    if chosen.kvm == "none":
+        return "none"
+    if wanted == "tcg" or (wanted == "auto" and chosen.kvm == "optional" and kvm != "full"):
+        if chosen.kvm == "needed":
+            raise HostError(f"accelerator tcg: {chosen.name} has none, it needs KVM: use hypervisor qemu")
+        return "tcg"
+    if kvm == "none":
+        raise HostError("accelerator kvm: /dev/kvm does not work here: enable virtualization, or use accelerator tcg")
+    return "kvm"
+
+
+def _args(spec: "Spec", unikernel: "Unikernel") -> "tuple[str, ...]":
+    # published images are started with the placeholder `unikernel`; their command line is the annotation's
+    if spec.args in ((), ("unikernel",)) and unikernel.cmdline:
+        return tuple(unikernel.cmdline.split())
+    return spec.args
+
+
+def _memory_mib(spec: "Spec", host: "Host") -> int:
+    if not spec.memory_limit_bytes:
+        return host.config.default_memory_mib
+    if spec.memory_limit_bytes < MIB:
+        raise SpecError(f"linux.resources.memory.limit of {spec.memory_limit_bytes} bytes: a guest needs 1 MiB or more")
+    return spec.memory_limit_bytes // MIB
+
+
+def _vcpus(spec: "Spec", host: "Host") -> int:
+    if spec.cpu_quota_us <= 0:
+        return 1
+    period = spec.cpu_period_us or 100_000  # the kernel's default
+    return max(1, min(-(-spec.cpu_quota_us // period), host.cpus))

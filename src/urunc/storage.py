@@ -1,0 +1,75 @@
+"""The guest's files and disks, as devices of the machine and as operations of a plan.  Pure.
+
+The one rule: what the guest need not write it cannot write, whatever the monitor tries.
+"""
+
+from .errors import UnikernelError
+from .monitors import Disk
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .facts import File, Host
+    from .monitors import Machine
+    from .unikernels import Guest
+
+    Operation = tuple[object, ...]
+
+RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8  # MOUNT_ATTR_*, mount_setattr(2)
+
+
+def disks(guest: "Guest", host: "Host", *, read_only: bool, name: str) -> "tuple[Disk, ...]":
+    """Return the guest's block devices; `name` is what the annotation solo5BlkDev calls the first.
+
+    UnikernelError if the guest declares what the container does not have, or cannot use what it has.
+    """
+    files = [file for file in host.files if file.role.startswith("disk")]
+    if len(files) > guest.disks:
+        raise UnikernelError(
+            f"block {files[-1].name}: a {guest.name} guest takes {guest.disks} block devices: remove it"
+        )
+    names = _names(guest, host, files, name)
+    return tuple(
+        Disk(
+            path=f"/guest/{file.role}",
+            device=device,
+            read_only=read_only,
+            id=file.role,
+            root=number == 0 and "block" in guest.roots,
+        )
+        for number, (file, device) in enumerate(zip(files, names, strict=True))
+    )
+
+
+def attached(host: "Host") -> "tuple[File, ...]":
+    """Return the files that the monitor opens by their path in /guest."""
+    return tuple(file for file in host.files if file.role != "monitor")
+
+
+def operations(host: "Host", machine: "Machine", slots: "dict[str, int]") -> "list[Operation]":
+    """Return how the files come into the monitor's root: as mounts of the descriptors that were checked."""
+    writable = {disk.path for disk in machine.disks if not disk.read_only}
+    made: list[Operation] = []
+    for file in attached(host):
+        may_write = f"/guest/{file.role}" in writable
+        made.append(("file", f"guest/{file.role}", 0o444, b""))
+        made.append(("clone_file", slots[file.role], (0 if may_write else RDONLY) | NOSUID | NODEV | NOEXEC))
+    return made
+
+
+def _names(guest: "Guest", host: "Host", files: "list[File]", name: str) -> "list[str]":
+    """Return the names of the devices: the manifest's, the annotation's for the first, the framework's without both."""
+    if host.devices is None:
+        return [name or guest.solo5_block if number == 0 else "" for number in range(len(files))]
+    declared = [device for kind, device in host.devices if kind == "block"]
+    missing = [device for device in declared[len(files) :] if device != name]
+    if missing:
+        raise UnikernelError(
+            f"the guest declares block device {missing[0]}, which the container does not have: give one by block"
+        )
+    if name and files:
+        if name not in declared:
+            raise UnikernelError(f"solo5BlkDev {name} is not declared by the guest, which has: {', '.join(declared)}")
+        declared = [name, *(device for device in declared if device != name)]
+    if len(files) > len(declared):
+        raise UnikernelError(f"block {files[-1].name}: the guest declares {len(declared)} block devices: remove it")
+    return declared

@@ -1,0 +1,139 @@
+"""The state directory, list, ps, and what needs no container."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.container import HOOK_STAGES, Runtime, exit_status
+
+Make = Callable[..., Path]
+
+
+# --- the state directory
+
+
+def test_a_root_longer_than_a_socket_address(urunc: Runtime, bundle: Make) -> None:
+    """sun_path holds 107 bytes."""
+    urunc.root = urunc.directory / ("long" * 50) / "er"
+    pid = urunc.create(bundle())
+    urunc.good("start", "c")
+
+    assert (True, "running") == (len(str(urunc.root)) > 200, urunc.status())
+    urunc.good("kill", "c", "KILL")
+    exit_status(pid)
+    urunc.good("delete", "c")
+
+
+def test_nobody_else_may_read_the_state(urunc: Runtime, bundle: Make) -> None:
+    urunc.create(bundle())
+    directory = urunc.root / "c"
+
+    assert {0o700} == {path.stat().st_mode & 0o777 for path in (urunc.root, directory)}
+    assert 0 == sum(path.stat().st_mode & 0o077 for path in directory.iterdir() if not path.is_socket())
+
+
+def test_list_shows_all_containers(urunc: Runtime, bundle: Make) -> None:
+    path = bundle()
+    urunc.create(path, "one")
+    urunc.running(path, "two")
+    urunc.stopped(path, "three")
+    rows = {row["id"]: row for row in json.loads(urunc.good("list", "--format", "json"))}
+    table = [line.split() for line in urunc.good("list").splitlines()]
+
+    assert {"one": "created", "two": "running", "three": "stopped"} == {i: row["status"] for i, row in rows.items()}
+    for name, row in rows.items():
+        assert urunc.state(name) == row
+    assert ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"] == table[0]
+    assert sorted([name, str(row["pid"]), row["status"], str(path)] for name, row in rows.items()) == [
+        line[:4] for line in table[1:]
+    ]
+    assert ["one", "three", "two"] == sorted(urunc.good("list", "-q").split())
+
+
+def test_an_empty_list(urunc: Runtime) -> None:
+    """runc says null, crun []; a client's decoder takes both for no containers."""
+    assert ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"] == urunc.good("list").split()
+    assert not json.loads(urunc.good("list", "-f", "json"))
+    assert "" == urunc.good("list", "-q").strip()
+
+
+def test_junk_in_the_root_does_not_break_list(urunc: Runtime, bundle: Make) -> None:
+    """A broken entry does not hide the others; state and delete say that it is no container."""
+    urunc.create(bundle())
+    (urunc.root / "junk").mkdir()
+    (urunc.root / "file").write_text("x")
+    (urunc.root / "a b").mkdir()
+    (urunc.root / "cut").mkdir()
+    (urunc.root / "cut" / "record").write_bytes(b"x" * 10)
+
+    assert ["c"] == [row["id"] for row in json.loads(urunc.good("list", "-f", "json"))]
+    assert ["c"] == urunc.good("list", "-q").split()
+    assert "gone" == urunc.status("junk")
+    assert 1 == urunc("delete", "junk").returncode
+    urunc.good("delete", "--force", "junk")
+    ended = urunc("state", "cut")
+    assert (1, True) == (ended.returncode, "delete --force" in ended.stderr)
+    urunc.good("delete", "--force", "cut")
+    (urunc.root / "a b").rmdir()
+    (urunc.root / "file").unlink()
+
+
+def test_ps_shows_the_processes_of_the_container(urunc: Runtime, bundle: Make) -> None:
+    path = bundle()
+    pid = urunc.running(path)
+    head, *rows = urunc.good("ps", "c").splitlines()
+
+    assert [pid] == json.loads(urunc.good("ps", "--format", "json", "c"))
+    assert ["UID", "PID"] == head.split()[:2]
+    assert [str(pid)] == [row.split()[1] for row in rows]
+    assert [str(pid)] == [row.split()[0] for row in urunc.good("ps", "c", "-o", "pid,comm").splitlines()[1:]]
+    urunc.good("kill", "c", "KILL")
+    exit_status(pid)
+    assert not json.loads(urunc.good("ps", "--format", "json", "c"))
+
+
+# --- what needs no container
+
+
+def test_version_says_what_podman_prints(urunc: Runtime) -> None:
+    first, *others = urunc.good("--version").splitlines()
+
+    assert re.fullmatch(r"urunc version \S+", first)
+    assert [True] == [bool(re.fullmatch(r"spec: 1\.\d+\.\d+(-dev)?", line)) for line in others if "spec" in line]
+
+
+def test_features_needs_no_options(urunc: Runtime) -> None:
+    """Containerd 2.4 asks once per handler, without global flags."""
+    ended = urunc.run([str(urunc.program), "features"])
+    features = json.loads(ended.stdout)
+
+    assert (0, "") == (ended.returncode, ended.stderr)
+    assert "1.0.0" == features["ociVersionMin"]
+    assert set(HOOK_STAGES) == set(features["hooks"])
+    assert {"pid", "network", "mount", "ipc", "uts"} <= set(features["linux"]["namespaces"])
+
+
+def test_spec_writes_a_configuration_once(urunc: Runtime, tmp_path: Path) -> None:
+    urunc.good("spec", cwd=tmp_path)
+    ended = urunc("spec", cwd=tmp_path)
+
+    assert "ociVersion" in json.loads((tmp_path / "config.json").read_text())
+    assert (1, True) == (ended.returncode, "config.json exists" in ended.stderr)
+
+
+@pytest.mark.parametrize(("words", "status"), [(("bogus",), 3), (("--bogus",), 1), (("state", "--bogus", "x"), 1)])
+def test_unknown_words_are_refused(urunc: Runtime, words: tuple[str, ...], status: int) -> None:
+    ended = urunc(*words)
+
+    assert (status, 1) == (ended.returncode, ended.stderr.count("\n"))
+    assert "bogus" in ended.stderr
+
+
+@pytest.mark.parametrize("verb", ["create", "start", "state", "kill", "delete", "exec", "pause", "ps", "update"])
+def test_a_command_without_an_id_is_refused(urunc: Runtime, verb: str) -> None:
+    ended = urunc(verb)
+
+    assert ended.returncode in (1, 255)
+    assert re.search("requires (exactly|a minimum of) 1 argument", ended.stderr)

@@ -1,0 +1,112 @@
+"""The table of table.py against runc, which proves the rows, and then against urunc."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cli.table import ROWS, Row
+from tests.container import CONFIG, PROGRAM, UNIKERNEL, Runtime, end_orphans, merged, write_bundle
+
+RUNC = Path("/usr/sbin/runc")
+MOUNTS = [
+    {"destination": "/proc", "type": "proc", "source": "proc"},
+    {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+]
+# of runc's kind and of ours: a container that stays until it is killed
+CHANGES: dict[str, dict[str, Any]] = {
+    "runc": {"process": {"args": ["/bin/busybox", "sleep", "1000"]}, "mounts": MOUNTS},
+    "urunc": {"process": {"args": ["/app", "exit=halt"]}, "annotations": UNIKERNEL},
+}
+STATES: dict[str, Callable[[Runtime, Path], object]] = {
+    "": lambda runtime, bundle: None,
+    "created": Runtime.create,
+    "running": Runtime.running,
+    "stopped": Runtime.stopped,
+}
+
+
+@pytest.fixture(params=["runc", "urunc"])
+def runtime(request: pytest.FixtureRequest, tmp_path: Path, subreaper: None) -> Iterator[Runtime]:
+    if request.param == "urunc":
+        assert PROGRAM.exists(), f"{PROGRAM} is not built: run ci/build"
+        runtime = Runtime(PROGRAM, tmp_path)
+    else:
+        runtime = Runtime(RUNC, tmp_path)
+    yield runtime
+    try:
+        runtime.clean()
+
+        assert [] == runtime.remains()
+    finally:
+        end_orphans()
+
+
+def prepared(row: Row, runtime: Runtime, hello: Path) -> Path:
+    """Make the bundle of a row."""
+    kind = runtime.program.name
+    config = merged(merged(CONFIG, CHANGES[kind]), row.changes)
+    files = {"bin/busybox": Path("/bin/busybox")} if kind == "runc" else {"hello": hello}
+    bundle = write_bundle(runtime.directory / "b", files, config)
+    if kind == "runc":
+        for directory in ("proc", "dev"):
+            (bundle / "rootfs" / directory).mkdir()
+    if row.text is not None:
+        (bundle / "config.json").write_text(row.text)
+    if "config.json" not in row.files:
+        (bundle / "config.json").unlink()
+    return bundle
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_row_of_the_table(runtime: Runtime, hello: Path, row: Row) -> None:
+    """Status, words on both streams, and what the container is afterwards."""
+    kind = runtime.program.name
+    if kind == "urunc":
+        row = replace(row, **row.urunc)
+    bundle = prepared(row, runtime, hello)
+    STATES[row.before](runtime, bundle)
+    words = {"{bundle}": str(bundle), "{long}": "x" * 300}
+    ended = runtime(*(words.get(word, word) for word in row.words), cwd=bundle)
+
+    assert row.status == ended.returncode, ended.stderr
+    message = ended.stderr.replace('\\"', '"')  # as logrus quotes it
+    for word in row.says:
+        assert word in message
+    for word in row.prints:
+        assert words.get(word, word) in compact(ended.stdout)
+    assert bool(row.says) or not ended.stderr
+    if row.after:
+        expected = row.after
+        (runtime.await_status(expected) if expected == "stopped" else check(runtime, expected))
+
+
+def compact(text: str) -> str:
+    """The text, and once more without the blanks that JSON may have or not."""
+    try:
+        return text + json.dumps(json.loads(text), separators=(",", ":"))
+    except ValueError:
+        return text
+
+
+def check(runtime: Runtime, expected: str) -> None:
+    assert expected == runtime.status()
+    if expected == "gone":
+        assert [] == runtime.remains()
+
+
+def test_rows_have_names_of_their_own() -> None:
+    """And whatever differs has its reason, unless it is only more or fewer words."""
+    names = [row.name for row in ROWS]
+
+    assert sorted(set(names)) == sorted(names)
+    assert [] == [
+        row.name for row in ROWS if "status" in row.urunc and row.urunc["status"] != row.status and not row.reason
+    ]
+
+
+def test_runc_is_here_to_prove_the_table() -> None:
+    assert os.access(RUNC, os.X_OK), f"{RUNC} is missing: run ci/setup"

@@ -1,0 +1,55 @@
+"""Fixtures of the black-box tests: the built program, bundles for it, and a check that nothing is left."""
+
+import ctypes
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.container import CONFIG, PROGRAM, UNIKERNEL, Runtime, end_orphans, merged, write_bundle
+from tests.guests import build
+
+PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
+
+
+@pytest.fixture(scope="session")
+def hello() -> Path:
+    """The guest that says its command line and ends; it stays with the word `exit=halt`, echoes with `echo`."""
+    return build.hello(build.default_cache())
+
+
+@pytest.fixture
+def subreaper() -> Iterator[None]:
+    """Orphans below this process become its children: containers' processes can be counted, and waited for."""
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    assert prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    yield
+    prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+@pytest.fixture
+def urunc(tmp_path: Path, subreaper: None) -> Iterator[Runtime]:
+    """The built program with a --root of its own; after the test `delete --force` must leave nothing of it."""
+    assert PROGRAM.exists(), f"{PROGRAM} is not built: run ci/build"
+    runtime = Runtime(PROGRAM, tmp_path)
+    yield runtime
+    try:
+        runtime.clean()
+
+        assert [] == runtime.remains()
+    finally:
+        end_orphans()
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, hello: Path) -> Callable[..., Path]:
+    """Makes bundles: keyword arguments change config.json key by key, None removes one.
+
+    `args` is process.args; the guest's file is /hello; a bundle is called `b` unless `name` says otherwise.
+    """
+
+    def make(name: str = "b", args: tuple[str, ...] = ("/app", "exit=halt"), **changes: Any) -> Path:
+        config = merged(merged(CONFIG, {"annotations": UNIKERNEL, "process": {"args": list(args)}}), changes)
+        return write_bundle(tmp_path / name, {"hello": hello}, config)
+
+    return make

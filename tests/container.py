@@ -1,0 +1,219 @@
+"""What the black-box tests hold in their hands: a runtime's command line, bundles, and what may be left of them.
+
+The one rule: only what these tests have started is looked at or ended, never by name.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PROGRAM = Path(os.environ.get("URUNC_TEST_PROGRAM") or REPOSITORY / "dist" / "urunc")
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+BOUND_S = 20.0  # nothing here takes a second on an idle machine
+
+HOOK_STAGES = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+NAMESPACES = tuple({"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount"))
+UNIKERNEL = {
+    "com.urunc.unikernel.unikernelType": "linux",
+    "com.urunc.unikernel.hypervisor": "qemu",
+    "com.urunc.unikernel.binary": "/hello",
+    "com.urunc.unikernel.accelerator": "tcg",
+}
+CONFIG: dict[str, Any] = {
+    "ociVersion": "1.0.2",
+    "process": {"terminal": False, "user": {"uid": 0, "gid": 0}, "args": ["/app"], "env": ["A=1"], "cwd": "/"},
+    "root": {"path": "rootfs"},
+    "hostname": "guest",
+    "linux": {"namespaces": list(NAMESPACES)},
+}
+
+Result = subprocess.CompletedProcess[str]
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    """Poll until `condition` holds; fail by name when it does not come true."""
+    end = time.monotonic() + BOUND_S
+    while not condition():
+        assert time.monotonic() < end, f"waited {BOUND_S:.0f} s for: {what}"
+        time.sleep(0.005)
+
+
+def merged(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `config` with `changes`, key by key; None removes one."""
+    result = dict(config)
+    for key, value in changes.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+            result[key] = merged(result[key], value)
+        else:
+            result[key] = value
+    return result
+
+
+def write_bundle(directory: Path, files: Mapping[str, Path], config: Mapping[str, Any]) -> Path:
+    """Make a bundle in `directory`: copies of `files` in its rootfs, and config.json."""
+    (directory / "rootfs").mkdir(parents=True)
+    for name, source in files.items():
+        (directory / "rootfs" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, directory / "rootfs" / name)
+    (directory / "config.json").write_text(json.dumps(config))
+    return directory
+
+
+class Runtime:
+    """One OCI runtime with a --root of its own; call it with the words of a command line.
+
+    Standard output and error are files, not pipes: the container's process inherits those of `create`.
+    """
+
+    def __init__(self, program: Path, directory: Path) -> None:
+        self.program = program
+        self.directory = directory
+        self.root = directory / "r"
+        self.config = directory / "config.toml"
+        self.environment = {"PATH": PATH, "URUNC_CONFIG_FILE": str(self.config)}
+        self.mounts_before = mounts(directory)
+        self.output = directory / "out.0"  # of the last command
+        self.count = 0
+
+    def words(self, *words: object) -> list[str]:
+        """Return a command line with our --root."""
+        return [str(self.program), "--root", str(self.root), *map(str, words)]
+
+    def __call__(self, *words: object, **options: Any) -> Result:
+        """Run a command to its end; `options` are those of `run`."""
+        return self.run(self.words(*words), **options)
+
+    def run(self, command: Sequence[str], **options: Any) -> Result:
+        self.count += 1
+        self.output, errors = self.directory / f"out.{self.count}", self.directory / f"err.{self.count}"
+        with self.output.open("wb") as out, errors.open("wb") as err:
+            process = self.begin(command, **({"stdout": out, "stderr": err} | options))
+            try:
+                status = process.wait(BOUND_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise
+        return subprocess.CompletedProcess(command, status, read(self.output), read(errors))
+
+    def begin(self, command: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
+        """Start a command; `options` are those of Popen."""
+        defaults: dict[str, Any] = {"env": self.environment, "cwd": self.directory, "stdin": subprocess.DEVNULL}
+        started: subprocess.Popen[bytes] = subprocess.Popen(command, **(defaults | options))
+        return started
+
+    def good(self, *words: object, **options: Any) -> str:
+        """Run a command that must succeed and be silent on stderr; return its output."""
+        ended = self(*words, **options)
+
+        assert (0, "") == (ended.returncode, ended.stderr)
+        return ended.stdout
+
+    def create(self, bundle: Path, name: str = "c", *words: object, **options: Any) -> int:
+        """Create a container; return the pid of its process, which state knows."""
+        self.good("create", "--bundle", bundle, *words, name, **options)
+        return int(self.state(name)["pid"])
+
+    def running(self, bundle: Path, name: str = "c") -> int:
+        """Create and start a container whose guest does not end by itself."""
+        pid = self.create(bundle, name)
+        self.good("start", name)
+        return pid
+
+    def state(self, name: str = "c") -> dict[str, Any]:
+        state: dict[str, Any] = json.loads(self.good("state", name))
+        return state
+
+    def status(self, name: str = "c") -> str:
+        """Return the status, "gone" if there is no such container."""
+        ended = self("state", name)
+        if ended.returncode == 0:
+            return str(json.loads(ended.stdout)["status"])
+        assert "does not exist" in ended.stderr, f"{name}: {ended.stderr}"
+        return "gone"
+
+    def await_status(self, status: str, name: str = "c") -> None:
+        until(lambda: self.status(name) == status, f"{name} is {status}")
+
+    def stopped(self, bundle: Path, name: str = "c") -> None:
+        """Leave a container that has stopped."""
+        self.create(bundle, name)
+        self.good("kill", name, "KILL")
+        self.await_status("stopped", name)
+
+    def remains(self) -> list[str]:
+        """Return what is left of all containers: state directories, living processes, mounts."""
+        entries = set(os.listdir(self.root)) if self.root.exists() else set()
+        left = [f"state {name}" for name in sorted(entries - {".lock"})]
+        left += [f"process {pid} {comm(pid)}" for pid in orphans()]
+        return left + [f"mount {mount}" for mount in mounts(self.directory) - self.mounts_before]
+
+    def clean(self) -> None:
+        """Have `delete --force` remove every container; whatever was done to one, nothing may be left then."""
+        for name in sorted(os.listdir(self.root)) if self.root.exists() else []:
+            if name != ".lock":
+                ended = self("delete", "--force", "--", name)
+                assert (0, "") == (ended.returncode, ended.stderr), f"delete --force {name}: {ended.stderr}"
+
+
+def read(path: Path) -> str:
+    return path.read_bytes().decode(errors="replace")
+
+
+def comm(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def process_state(pid: int) -> str:
+    """Return the letter of proc_pid_stat(5), "" for a process that is not there."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def alive(pid: int) -> bool:
+    return process_state(pid) not in ("", "Z", "X")
+
+
+def exit_status(pid: int) -> int:
+    """Wait for a container's process, our child as we are a subreaper; return its status as a shell has it."""
+    until(lambda: process_state(pid) in ("Z", "X"), f"the end of {pid}")
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return code if code >= 0 else 128 - code
+
+
+def orphans() -> list[int]:
+    """Reap our children that have ended; return those that live: containers' processes, as we are a subreaper."""
+    living = []
+    for pid in map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()):
+        if alive(pid):
+            living.append(pid)
+        else:
+            os.waitpid(pid, 0)
+    return living
+
+
+def end_orphans() -> None:
+    """End what a failed test has left, so that the next one starts clean."""
+    for pid in orphans():
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def mounts(directory: Path) -> set[str]:
+    """Return the mounts that have to do with `directory` or with urunc's run directory."""
+    with open("/proc/self/mountinfo") as table:
+        return {line.strip() for line in table if str(directory) in line or "/run/urunc" in line}

@@ -1,0 +1,118 @@
+"""Whatever instant a command of ours is killed at, `delete --force` leaves nothing and the id can be used again."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.container import Runtime, orphans, until
+
+Make = Callable[..., Path]
+ROUNDS = 1000 if os.environ.get("URUNC_TORTURE") == "long" else 30
+SEED = int(os.environ.get("URUNC_TORTURE_SEED", "1"))
+
+pytestmark = pytest.mark.torture
+
+
+def duration_s(urunc: Runtime, *words: object) -> float:
+    """How long a command takes that nobody disturbs."""
+    begin = time.monotonic()
+    urunc.good(*words)
+    return time.monotonic() - begin
+
+
+def killed(urunc: Runtime, delay_s: float, *words: object) -> bool:
+    """Run a command and kill it, and only it, after `delay_s`; return whether that came before its end."""
+    with (urunc.directory / "killed").open("wb") as output:
+        process = urunc.begin(urunc.words(*words), stdout=output, stderr=output)
+        time.sleep(delay_s)  # the instant itself is what is tried
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+        return process.wait() == -signal.SIGKILL
+
+
+def check_delete(urunc: Runtime) -> None:
+    """What is left says what it is, and goes by one `delete --force`; nothing is left of it then."""
+    assert urunc.status() in ("gone", "creating", "created", "running", "stopped")
+    urunc.good("delete", "--force", "c")
+    assert "gone" == urunc.status()
+    # one that was not in the journal yet ends by itself, as it hears that its maker has gone
+    until(lambda: not orphans(), "the end of all processes of the container")
+    assert [] == urunc.remains()
+
+
+@pytest.fixture
+def path(bundle: Make) -> Path:
+    """A bundle with hooks on both sides of what create makes."""
+    hook = {"path": "/bin/true"}
+    return bundle(hooks={"createRuntime": [hook], "createContainer": [hook], "poststop": [hook]})
+
+
+@pytest.mark.parametrize("kind", ["plain", "hooks"])
+def test_a_create_killed_at_any_instant_leaves_nothing(urunc: Runtime, bundle: Make, path: Path, kind: str) -> None:
+    """Rounds are spread over the time of a create, in a random order that SEED repeats."""
+    path = path if kind == "hooks" else bundle("plain")
+    urunc.create(path)
+    urunc.good("delete", "c")
+    whole = duration_s(urunc, "create", "--bundle", path, "c")
+    urunc.good("delete", "c")
+    chance = random.Random(SEED)
+    pid_file = urunc.directory / "pid"
+    hits = 0
+    for _ in range(ROUNDS // 2):
+        hits += killed(urunc, chance.uniform(0, whole), "create", "--bundle", path, "--pid-file", pid_file, "c")
+        check_delete(urunc)
+        pid_file.unlink(missing_ok=True)
+
+    assert hits > ROUNDS // 8, "the kills came too late to mean anything"
+    urunc.running(path)
+
+
+def test_an_id_can_be_used_at_once_after_a_killed_create(urunc: Runtime, bundle: Make) -> None:
+    """Without a delete between: either the id is free, or there is a container that delete removes."""
+    path = bundle()
+    whole = duration_s(urunc, "create", "--bundle", path, "c")
+    urunc.good("delete", "c")
+    chance = random.Random(SEED + 1)
+    for _ in range(ROUNDS // 3):
+        killed(urunc, chance.uniform(0, whole), "create", "--bundle", path, "c")
+        if "gone" != urunc.status():
+            assert "already exists" in urunc("create", "--bundle", path, "c").stderr
+            urunc.good("delete", "c")  # of one whose create has died, or of one that is created
+        urunc.create(path)
+        check_delete(urunc)
+
+
+def test_a_start_killed_at_any_instant_loses_nothing(urunc: Runtime, bundle: Make) -> None:
+    """The container runs, or has stopped, or can be started again."""
+    path = bundle()
+    urunc.create(path)
+    whole = duration_s(urunc, "start", "c")
+    urunc.good("delete", "--force", "c")
+    chance = random.Random(SEED + 2)
+    hits = 0
+    for _ in range(ROUNDS // 3):
+        urunc.create(path)
+        hits += killed(urunc, chance.uniform(0, whole), "start", "c")
+        if "created" == urunc.status():
+            ended = urunc("start", "c")
+            # unless the first one has got through just now
+            assert ended.returncode == 0 or "already running" in ended.stderr
+        assert "running" == urunc.status()
+        check_delete(urunc)
+
+    assert hits > ROUNDS // 12
+
+
+def test_a_delete_killed_at_any_instant_can_be_repeated(urunc: Runtime, bundle: Make) -> None:
+    path = bundle()
+    urunc.running(path)
+    whole = duration_s(urunc, "delete", "--force", "c")
+    chance = random.Random(SEED + 3)
+    for _ in range(ROUNDS // 3):
+        urunc.running(path)
+        killed(urunc, chance.uniform(0, whole), "delete", "--force", "c")
+        check_delete(urunc)
