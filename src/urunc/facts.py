@@ -43,6 +43,7 @@ class Host(Record):
 
     files: "tuple[File, ...]"
     binary: str  # of the monitor; one that is built in is among the files
+    program: str  # the same without symbolic links: where it is in its tree
     tree: str  # its prepared tree; "" if it needs none
     entries: "tuple[str, ...]"  # names at the top of that tree
     devices: "tuple[tuple[str, str], ...] | None"  # net or block, name: of a Solo5 guest's manifest; None if unknown
@@ -99,6 +100,7 @@ def host(spec: "Spec", unikernel: "Unikernel", monitor: "Monitor", config: "Conf
         return Host(
             files=tuple(opened),
             binary=binary,
+            program=os.path.realpath(binary) if tree else "",
             tree=tree,
             entries=tuple(sorted(name for name in os.listdir(tree) if name[0] != ".")) if tree else (),
             devices=_devices(opened[0]),

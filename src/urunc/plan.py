@@ -104,7 +104,8 @@ def _root(chosen: "Monitor", host: "Host", machine: "Machine", slots: "dict[str,
     if host.tree:
         operations.append(("directory", MONITOR_TREE, 0o755))
         operations.append(("clone_tree", slots["tree"], host.tree, RDONLY | NOSUID | NODEV))
-    operations += [("symlink", f"{MONITOR_TREE}/{entry}", entry) for entry in host.entries]
+    taken = {path for name, path, *_ in operations if name == "directory"}
+    operations += [("symlink", f"{MONITOR_TREE}/{entry}", entry) for entry in host.entries if entry not in taken]
     kvm = (("dev/kvm", 10, 232),) if machine.accelerator == "kvm" else ()
     taps = chosen.tap_nodes if machine.nics else ()
     operations += [("directory", "dev/net", 0o755)] if taps else []
@@ -117,7 +118,7 @@ def _root(chosen: "Monitor", host: "Host", machine: "Machine", slots: "dict[str,
 def _exec(host: "Host", slots: "dict[str, int]", argv: "tuple[str, ...]") -> "Operation":
     if "monitor" in slots:
         return ("exec_slot", slots["monitor"], argv, ())
-    return ("exec", host.binary, argv, ())
+    return ("exec", f"/{MONITOR_TREE}{host.program}", argv, ())
 
 
 def _console(spec: "Spec", console: str, slot: int) -> "list[Operation]":

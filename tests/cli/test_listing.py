@@ -80,6 +80,20 @@ def test_junk_in_the_root_does_not_break_list(urunc: Runtime, bundle: Make) -> N
     (urunc.root / "file").unlink()
 
 
+def test_list_needs_no_fallback_runtime_for_our_own_containers(urunc: Runtime, bundle: Make) -> None:
+    """What looks like somebody else's is left out where nobody can be asked."""
+    urunc.create(bundle())
+    (urunc.root / "theirs").mkdir()
+    (urunc.root / "theirs" / "state.json").touch()
+    urunc.config.write_text('fallback = "/nonexistent"\n')
+    ended = urunc("list", "-q")
+    urunc.config.unlink()
+    (urunc.root / "theirs" / "state.json").unlink()
+    (urunc.root / "theirs").rmdir()
+
+    assert (0, ["c"]) == (ended.returncode, ended.stdout.split())
+
+
 def test_ps_shows_the_processes_of_the_container(urunc: Runtime, bundle: Make) -> None:
     path = bundle()
     pid = urunc.running(path)

@@ -116,3 +116,16 @@ def test_a_delete_killed_at_any_instant_can_be_repeated(urunc: Runtime, bundle: 
         urunc.running(path)
         killed(urunc, chance.uniform(0, whole), "delete", "--force", "c")
         check_delete(urunc)
+
+
+def test_a_create_killed_in_a_hook_leaves_no_hook(urunc: Runtime, bundle: Make) -> None:
+    """The hook runs outside of the container's namespaces: only the journal can know of it."""
+    mark = urunc.directory / "mark"
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", f"touch {mark}; exec sleep 100"], "env": ["PATH=/bin:/usr/bin"]}
+    process = urunc.begin(urunc.words("create", "--bundle", bundle(hooks={"createRuntime": [hook]}), "c"))
+    until(mark.exists, "the hook")
+    process.kill()
+    process.wait()
+
+    assert "stopped" == urunc.status()
+    check_delete(urunc)

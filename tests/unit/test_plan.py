@@ -84,6 +84,7 @@ UNIKERNEL = Unikernel(
 HOST = Host(
     files=(),
     binary="/usr/bin/MONITOR",
+    program="/usr/bin/MONITOR",
     tree="/run/urunc/@cache/trees/MONITOR-0123456789abcdef",
     entries=("lib", "usr"),
     devices=None,

@@ -9,7 +9,8 @@ _CONFIG = "firecracker.json"
 
 
 def argv(machine: Machine) -> "tuple[str, ...]":
-    return (machine.binary, "--no-api", "--config-file", f"/{_CONFIG}")
+    # its log goes to standard output, which is the guest's
+    return (machine.binary, "--no-api", "--level", "Error", "--config-file", f"/{_CONFIG}")
 
 
 def files(machine: Machine) -> "tuple[tuple[str, bytes], ...]":

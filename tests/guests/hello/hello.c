@@ -109,7 +109,8 @@ static void reset(void)
 
     wait_for(SENDER_IDLE);
     out(KEYBOARD_CONTROLLER, RESET);
-    for (unsigned int i = 0; i < 1000; i++)
+    /* a monitor ends from another thread: time for that, or it may see the fault below instead */
+    for (unsigned int i = 0; i < 10000000; i++)
         __asm__ volatile("pause");
     /* No controller (microvm): a triple fault, by ud2, as nested KVMs fail to emulate int3. */
     __asm__ volatile("lidt %0; ud2" : : "m"(no_interrupts));
