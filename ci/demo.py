@@ -36,13 +36,19 @@ def main() -> int:
 
 
 def guests() -> tuple[Guest, ...]:
-    """What is shown: the smallest guest there is, and a Linux kernel with an initrd."""
+    """What is shown: a Solo5 guest under our own tender, the smallest guest for QEMU, a Linux kernel with an initrd."""
     sys.path.insert(0, str(ROOT))
-    from tests.guests import build
+    from tests.guests import build, spt_build
 
     cache = build.default_cache()
     kernel, initrd = build.linux(cache)
     return (
+        Guest(
+            "solo5",
+            ("hello", "from a", "Solo5 guest"),
+            {"unikernelType": "mirage", "hypervisor": "spt", "binary": "/hello.spt"},
+            {"hello.spt": spt_build.build(cache)["hello"]},
+        ),
         Guest(
             "hello",
             ("hello", "from", "a unikernel"),

@@ -11,12 +11,21 @@ ALLOWED = {
     "start": ("created",),
     "kill": ("created", "running", "paused"),
     "delete": ("created", "stopped"),
+    "pause": ("creating", "created", "running"),
+    "update": ("creating", "created", "running", "paused"),
+    "events": ("creating", "created", "running", "paused"),
+    "exec": ("creating", "created", "running", "paused"),
 }
 # what clients look for in the text
 WORDS = {
     ("running", "start"): "cannot start an already running container",
     ("stopped", "start"): "cannot start a container that has stopped",
     ("stopped", "kill"): "container not running",
+    ("stopped", "pause"): "container not running",
+    ("paused", "pause"): "container not running",
+    ("stopped", "update"): "container not running",
+    ("stopped", "events"): "container with id c is not running",
+    ("stopped", "exec"): "cannot exec in a stopped container",
     ("running", "delete"): "cannot delete container c that is not stopped: running",
     ("paused", "delete"): "cannot delete container c that is not stopped: paused",
 }
