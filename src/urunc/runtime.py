@@ -138,6 +138,7 @@ class Wanted:
     def __init__(self, request: "Request") -> None:
         self.trace = Trace(request.trace, "create")
         self.config: Config = config.load(request.config)
+        _check_monitors(self.config, request.config)
         self.trace.mark("configuration")
         self.spec: Spec = bundle.load(request.bundle)
         pairs = self.spec.annotations
@@ -172,6 +173,13 @@ class Wanted:
         if self.unikernel is None or self.host is None:
             raise UnikernelError("an ordinary container has no machine")
         return machine.machine_of(self.spec, self.unikernel, guest, chosen, self.host, net)
+
+
+def _check_monitors(settings: "Config", path: str) -> None:
+    for entry in settings.monitors:
+        if entry.name not in monitors.MODULES:
+            known = ", ".join(sorted(monitors.MODULES))
+            raise HostError(f"{path}: monitors.{entry.name} is no monitor: use one of {known}")
 
 
 def fallback_runtime(settings: "Config") -> str:
