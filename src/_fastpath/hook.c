@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -22,6 +23,7 @@ enum { STACK_SIZE = 64 << 10, OUTPUT_MAX = 160, SCRATCH_FD = 64 };
 struct child {
     const struct fp_hook *hook;
     int input_fd, output_fd;
+    pid_t parent;
     struct fp_error *error;
 };
 
@@ -31,6 +33,11 @@ static int execute_hook(void *argument)
     struct child *child = argument;
     const struct fp_hook *hook = child->hook;
     fp_default_signals();
+    /* A hook is its maker's: it ends with the thread that waits for it.  Looked at afterwards, for one that died
+     * before. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != child->parent)
+        return fp_fail_with(child->error, ESRCH, "hook", hook->path);
     if (hook->root_fd >= 0 && (fchdir(hook->root_fd) < 0 || chroot(".") < 0))
         return fp_fail(child->error, "chroot", hook->path);
     if (hook->directory && chdir(hook->directory) < 0)
@@ -115,7 +122,7 @@ int fp_hook_run(const struct fp_hook *hook, struct fp_error *error)
     _cleanup_close_ int read_end = pipes[0];
     _cleanup_close_ int write_end = pipes[1];
     fcntl(read_end, F_SETFL, O_NONBLOCK);
-    struct child child = {hook, input, write_end, error};
+    struct child child = {hook, input, write_end, getpid(), error};
     if (spawn(&child, &pidfd, error) < 0)
         return -1;
     close(fp_take_fd(&write_end));

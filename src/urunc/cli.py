@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .request import Request
 
-# verb: (module, function); imported on demand, called with the Request, returns text to print, a status or None
+# verb: (module, function); imported on demand, called with the Request; returns text to print, an Outcome or None
 ACTIONS = {
     "create": ("runtime", "create"),
     "delete": ("runtime", "delete"),
@@ -65,7 +65,7 @@ def _serve(argv: "list[str]", environ: "Mapping[str, str]", log: "_Log") -> int:
         request = parse(argv, options, words, environ)
         verb = request.verb
         check(request)
-        return _act(request)
+        return _act(request, log)
     except Exception as error:  # noqa: BLE001  whatever happened, a client reads one line
         if log.debug and not isinstance(error, UruncError):
             log.traceback()
@@ -74,7 +74,7 @@ def _serve(argv: "list[str]", environ: "Mapping[str, str]", log: "_Log") -> int:
         return 255 if verb == "exec" else status  # as runc: 1 could be the status of the program
 
 
-def _act(request: "Request") -> int:
+def _act(request: "Request", log: "_Log") -> int:
     verb = request.verb
     if verb in REFUSALS:
         _load("runtime", "refuse")(request, f"{REFUSALS[verb]} {request.id}")
@@ -83,7 +83,12 @@ def _act(request: "Request") -> int:
     if isinstance(result, str):
         _print(result)
         return 0
-    return result or 0
+    if result is None:
+        return 0
+    for warning in result.warnings:
+        log.warning(warning)
+    status: int = result.status
+    return status
 
 
 def _load(module: str, function: str) -> "Any":
@@ -141,6 +146,13 @@ class _Log:
             os.write(2, line)
         except OSError:
             pass  # podman closes stderr before it has read the state
+
+    def warning(self, message: str) -> None:
+        """Write a line about what went wrong without making the command fail: to the log alone, if there is one."""
+        try:
+            os.write(self.fd if self.fd >= 0 else 2, self._line("warning", message))
+        except OSError:
+            pass  # as for an error
 
     def traceback(self) -> None:
         """Write the traceback of the exception being handled."""

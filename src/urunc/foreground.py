@@ -8,7 +8,7 @@ import os
 from . import runtime
 from ._record import replace
 from .errors import UruncError
-from .request import Request
+from .request import Outcome, Request
 from .trace import Trace
 
 TYPE_CHECKING = False
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FORWARDED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGCONT", "SIGWINCH")
 
 
-def run(request: Request) -> "int | str":
+def run(request: Request) -> "Outcome | str":
     """Run the container to its end; return its status (128 + n for signal n), 0 when detached, the plan when dry."""
     from . import terminal
 
@@ -27,9 +27,9 @@ def run(request: Request) -> "int | str":
     with terminal.session(request) as session:
         pid = runtime.make(session.request)
         try:
-            runtime.start(request)
+            warnings = runtime.start(request).warnings
             if request.detach:
-                return 0
+                return Outcome(warnings=warnings)
             session.attach()
             trace = Trace(request.trace, "run")
             status = _wait(request, pid)
@@ -39,10 +39,10 @@ def run(request: Request) -> "int | str":
             _reap(pid)
             raise
     if not request.keep:
-        runtime.delete(replace(request, force=True))
+        warnings += runtime.delete(replace(request, force=True)).warnings
         trace.mark("delete")
     trace.write()
-    return status
+    return Outcome(status=status, warnings=warnings)
 
 
 def dry_run(request: Request) -> str:

@@ -29,6 +29,7 @@ class Launch:
         self.container = container
         self.spec = spec
         self.sandbox = _fastpath.Sandbox(container.fd)
+        self.has_pid_file = False
         self.head, self.tail = state.document(spec, container.id)
 
     def write(self, status: str) -> None:
@@ -43,9 +44,9 @@ class Launch:
         `machine` decides once the network is known.
         """
         spec, container = self.spec, self.container
-        self.write("creating")
         if spec.poststart or spec.poststop:
-            state.write_hooks(container, spec)
+            state.write_hooks(container, spec)  # before the record, which says that they are there
+        self.write("creating")
         self.trace.mark("plan and state directory")
         self.sandbox.execute(_fastpath.pack(plan.sandbox(spec).operations))
         self.trace.mark("sandbox: clone with namespaces")
@@ -61,6 +62,7 @@ class Launch:
         self.write("created")
         if self.request.pid_file:
             _write_pid(self.request.pid_file, self.sandbox.pid)
+            self.has_pid_file = True
         self.sandbox.release()
         self.trace.mark("commit")
         self.trace.write()
@@ -74,11 +76,11 @@ class Launch:
                 hooks.run(self.spec.poststop, hooks.state(self.spec, self.container.id, "stopped", 0), self.spec.bundle)
         except OSError:
             pass  # a hook for a container that never was; the first error is the one to report
-        if self.request.pid_file and self.sandbox.pid:
+        if self.has_pid_file:
             try:
                 os.unlink(self.request.pid_file)
-            except OSError:
-                pass  # it was not written yet
+            except FileNotFoundError:
+                pass  # its reader has taken it away
         try:
             self.container.remove()
         except OSError as error:

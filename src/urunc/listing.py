@@ -79,19 +79,12 @@ def _foreign_rows(request: "Request") -> "list[Row]":
     import json
     import subprocess
 
-    command = [
-        runtime.fallback_runtime(config.load(request.config)),
-        "--root",
-        request.root,
-        "list",
-        "-f",
-        "json",
-    ]
-    listed = subprocess.run(command, capture_output=True, check=False)
     try:
-        rows = json.loads(listed.stdout) or []
-    except ValueError:
-        return []
+        fallback = runtime.fallback_runtime(config.load(request.config))
+        command = [fallback, "--root", request.root, "list", "-f", "json"]
+        rows = json.loads(subprocess.run(command, capture_output=True, check=False).stdout) or []
+    except (UruncError, OSError, ValueError):
+        return []  # no such runtime, or it does not answer: ours are listed all the same
     ours = {name for name in _names(request.root) if os.path.exists(f"{request.root}/{name}/record")}
     return [row for row in rows if row.get("id") not in ours]
 

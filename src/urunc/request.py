@@ -60,6 +60,13 @@ class Request(Record):
     mem_bw_schema: str = ""
 
 
+class Outcome(Record):
+    """What a command has to say beside its success: an exit status, and warnings for the log."""
+
+    status: int = 0
+    warnings: "tuple[str, ...]" = ()
+
+
 # name: (short name, kind, field of Request, help).  Without a field the option is accepted and not used: it is
 # meant for the fallback runtime, which gets `argv`, or asks for what does not exist here.
 # Kinds: flag, text, list (text, may be repeated), count (>= 0), number, size (bytes, k m g t p), duration.

@@ -4,7 +4,6 @@ The one rule: a container of the fallback runtime is handed over before anything
 """
 
 import errno
-import os
 
 from . import (
     _fastpath,
@@ -23,10 +22,13 @@ from . import (
 from . import state as stored
 from .errors import HostError, StateError, UnikernelError, UruncError
 from .launch import Launch, advised
+from .request import Outcome
 from .trace import Trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .bundle import Spec
     from .config import Config
     from .request import Request
@@ -37,7 +39,7 @@ def create(request: "Request") -> None:
     make(request)
 
 
-def start(request: "Request") -> None:
+def start(request: "Request") -> Outcome:
     """Have the waiting process become the monitor; return when it has, or raise the step that failed."""
     with open_(request, locked=True) as container:
         record = container.record()
@@ -49,8 +51,10 @@ def start(request: "Request") -> None:
             raise advised(error) from None
         trace.mark("enter and exec")
         trace.write()
-        if record.flags & _fastpath.FLAG_HOOKS:
-            _run_kept(container, "poststart", "running", record.pid)
+        if not record.flags & _fastpath.FLAG_HOOKS:
+            return Outcome()
+        kept = hooks.load(container.fd)
+        return Outcome(warnings=hooks.run_kept(kept, "poststart", request.id, "running", record.pid))
 
 
 def kill(request: "Request") -> None:
@@ -72,29 +76,28 @@ def kill(request: "Request") -> None:
             raise
 
 
-def delete(request: "Request") -> None:
+def delete(request: "Request") -> Outcome:
     """Remove everything that create made; `force` ends a running container and takes an unknown id for done."""
     with open_(request, locked=True, force=request.force) as container:
         if container.owner() == "nobody":
             if container.fd >= 0:
                 container.remove()
-            return
+            return Outcome()
         try:
             record = container.record()
         except UruncError:
             if not request.force:
                 raise
             container.remove()
-            return
+            return Outcome()
         status = container.status(record)
         if not request.force:
             lifecycle.check(status, "delete", request.id)
         if status != "stopped":
             record.end()
-        kept = hooks.load(container.fd) if record.flags & _fastpath.FLAG_HOOKS else None
+        kept = _kept(container, force=request.force) if record.flags & _fastpath.FLAG_HOOKS else None
         container.remove()
-        if kept:
-            _warn(hooks.run_kept(kept, "poststop", request.id, "stopped", 0))
+        return Outcome(warnings=hooks.run_kept(kept, "poststop", request.id, "stopped", 0) if kept else ())
 
 
 def state(request: "Request") -> str:
@@ -227,15 +230,11 @@ def open_(request: "Request", *, locked: bool, force: bool = False) -> "stored.C
     return container
 
 
-def _run_kept(container: "stored.Container", stage: str, status: str, pid: int) -> None:
-    kept = hooks.load(container.fd)
-    _warn(hooks.run_kept(kept, stage, container.id, status, pid))
-
-
-def _warn(messages: "tuple[str, ...]") -> None:
-    """Tell of hooks that failed where the specification wants the command to go on."""
-    for message in messages:
-        try:
-            os.write(2, f"level=warning msg={message}\n".encode())
-        except OSError:
-            return
+def _kept(container: "stored.Container", *, force: bool) -> "dict[str, Any] | None":
+    """Return the hooks that were kept; broken ones do not keep the container when it is to go by force."""
+    try:
+        return hooks.load(container.fd)
+    except (OSError, UruncError):
+        if force:
+            return None
+        raise StateError(f"hooks.json of container {container.id} is broken: remove it by delete --force") from None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LOCK_TIMEOUT_MS = 10_000
 OCI_VERSION = "1.3.0"  # of the state documents written here
-_HALF_MADE = {"record.new"}  # what a create that was killed before its first record leaves
+_HALF_MADE = {"record.new", "hooks.json", "hooks.new"}  # what a create killed before its first record leaves
 
 
 class Container:
@@ -147,11 +147,12 @@ def write_hooks(container: Container, spec: "Spec") -> None:
         "poststart": plain(spec.poststart),
         "poststop": plain(spec.poststop),
     }
-    fd = os.open("hooks.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600, dir_fd=container.fd)
+    fd = os.open("hooks.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600, dir_fd=container.fd)
     try:
         os.write(fd, encode(kept).encode("utf-8", "surrogateescape"))
     finally:
         os.close(fd)
+    os.rename("hooks.new", "hooks.json", src_dir_fd=container.fd, dst_dir_fd=container.fd)
 
 
 def _open_directory(root_fd: int, container_id: str) -> int:

@@ -13,7 +13,7 @@ import pytest
 
 from urunc import cli
 from urunc.errors import HostError, StateError
-from urunc.request import GLOBALS, OPTIONS, VERBS, Request
+from urunc.request import Outcome, GLOBALS, OPTIONS, VERBS, Request
 
 SOURCE = str(Path(cli.__file__).parent.parent)
 RFC3339 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
@@ -398,9 +398,11 @@ def test_ctrl_c_is_130_without_a_word(recorder: Recorder, capfd: pytest.CaptureF
 # --- output
 
 
-@pytest.mark.parametrize(("answer", "status", "out"), [(None, 0, ""), (3, 3, ""), ("{}", 0, "{}\n"), ("a\n", 0, "a\n")])
+@pytest.mark.parametrize(
+    ("answer", "status", "out"), [(None, 0, ""), (Outcome(status=3), 3, ""), ("{}", 0, "{}\n"), ("a\n", 0, "a\n")]
+)
 def test_text_is_printed_and_a_number_is_the_status(
-    recorder: Recorder, capfd: pytest.CaptureFixture[str], answer: str | int | None, status: int, out: str
+    recorder: Recorder, capfd: pytest.CaptureFixture[str], answer: str | Outcome | None, status: int, out: str
 ) -> None:
     recorder.answer = answer
 
