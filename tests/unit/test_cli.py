@@ -13,7 +13,7 @@ import pytest
 
 from urunc import cli
 from urunc.errors import HostError, StateError
-from urunc.request import Outcome, GLOBALS, OPTIONS, VERBS, Request
+from urunc.request import GLOBALS, OPTIONS, VERBS, Outcome, Request
 
 SOURCE = str(Path(cli.__file__).parent.parent)
 RFC3339 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
