@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.container import CONFIG, PROGRAM, UNIKERNEL, Runtime, end_orphans, merged, write_bundle
+from tests.container import CONFIG, KNOWN, PROGRAM, UNIKERNEL, Runtime, children, end_orphans, merged, write_bundle
 from tests.guests import build
 
 PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
@@ -23,7 +23,9 @@ def subreaper() -> Iterator[None]:
     """Orphans below this process become its children: containers' processes can be counted, and waited for."""
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     assert prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    KNOWN.update(children())
     yield
+    KNOWN.clear()
     prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 

@@ -195,10 +195,20 @@ def exit_status(pid: int) -> int:
     return code if code >= 0 else 128 - code
 
 
+# children that we had before: a containerd that serves the whole session is nobody's orphan
+KNOWN: set[int] = set()
+
+
+def children() -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+
+
 def orphans() -> list[int]:
     """Reap our children that have ended; return those that live: containers' processes, as we are a subreaper."""
     living = []
-    for pid in map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()):
+    for pid in children():
+        if pid in KNOWN:
+            continue
         if alive(pid):
             living.append(pid)
         else:
