@@ -20,97 +20,75 @@ enum {
 #endif
 };
 
-/* What the notes say while they are walked. */
-struct notes {
-    struct fp_solo5_manifest *manifest;
-    size_t manifest_size; /* 0: no such note yet */
-    uint32_t abi[2];      /* target, version; 0 = no such note yet */
+/* A note of the name "Solo5" that we look for, and its bytes from `skip` on once it was found. */
+struct note {
+    uint32_t type;
+    size_t skip, least, most; /* bytes of the descriptor */
+    void *found;
+    const char *wrong_size, *two;
+    size_t size; /* of what was found; 0: nothing yet */
 };
-
-static int wrong_target(uint32_t target, struct fp_error *error)
-{
-    static const char *const names[] = {"nothing", "hvt", "spt", "virtio", "muen", "genode", "xen"};
-    char text[64];
-    bool known = target < sizeof(names) / sizeof(names[0]);
-    snprintf(text, sizeof(text), "is a Solo5 guest for %s, not for spt", known ? names[target] : "an unknown target");
-    return fp_elf_broken(error, text);
-}
-
-/* The same note twice, which a walk may bring, is one; two that differ are a trap for somebody. */
-static int take_abi(const uint8_t *descriptor, size_t size, struct notes *notes, struct fp_error *error)
-{
-    uint32_t abi[2];
-    if (size != 16)
-        return fp_elf_broken(error, "has a Solo5 ABI note of a wrong size");
-    memcpy(abi, descriptor, sizeof(abi));
-    if (notes->abi[0] && memcmp(notes->abi, abi, sizeof(abi)) != 0)
-        return fp_elf_broken(error, "has two Solo5 ABI notes");
-    if (abi[0] != FP_SOLO5_SPT)
-        return wrong_target(abi[0], error);
-    if (abi[1] != FP_SOLO5_SPT_VERSION)
-        return fp_elf_broken(error, "is for a version of the spt ABI other than 2");
-    memcpy(notes->abi, abi, sizeof(abi));
-    return 0;
-}
-
-static int take_manifest(const uint8_t *descriptor, size_t size, struct notes *notes, struct fp_error *error)
-{
-    if (size < MANIFEST_PADDING + MANIFEST_HEAD || size > MANIFEST_PADDING + sizeof(*notes->manifest))
-        return fp_elf_broken(error, "has a Solo5 manifest of a wrong size");
-    descriptor += MANIFEST_PADDING;
-    size -= MANIFEST_PADDING;
-    if (notes->manifest_size && (size != notes->manifest_size || memcmp(notes->manifest, descriptor, size) != 0))
-        return fp_elf_broken(error, "has two Solo5 manifests");
-    memcpy(notes->manifest, descriptor, size);
-    notes->manifest_size = size;
-    return 0;
-}
 
 static int take_note(const struct fp_elf_note *note, void *context, struct fp_error *error)
 {
-    if (fp_elf_note_is(note, "Solo5", SOLO5_NOTE_ABI1))
-        return take_abi(note->start + DESCRIPTOR_AT, note->size, context, error);
-    if (fp_elf_note_is(note, "Solo5", SOLO5_NOTE_MFT1))
-        return take_manifest(note->start + DESCRIPTOR_AT, note->size, context, error);
+    struct note *ours = context;
+    while (ours->type && !fp_elf_note_is(note, "Solo5", ours->type))
+        ours++;
+    if (!ours->type)
+        return 0;
+    if (note->size < ours->least || note->size > ours->most)
+        return fp_elf_broken(error, ours->wrong_size);
+    const uint8_t *bytes = note->start + DESCRIPTOR_AT + ours->skip;
+    size_t size = note->size - ours->skip;
+    /* The same note twice, which a walk may bring, is one; two that differ are a trap for somebody. */
+    if (ours->size && (size != ours->size || memcmp(ours->found, bytes, size) != 0))
+        return fp_elf_broken(error, ours->two);
+    memcpy(ours->found, bytes, size);
+    ours->size = size;
     return 0;
 }
 
-/* Letters and digits, as options can spell them. */
-static bool is_name(const char *name)
+static int check_abi(const struct note *note, struct fp_error *error)
 {
-    static const char letters[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    return name[0] && memchr(name, '\0', FP_SOLO5_NAME_SIZE) && !name[strspn(name, letters)];
-}
-
-static int check_device(const struct fp_solo5_manifest *manifest, size_t i, struct fp_error *error)
-{
-    const struct fp_solo5_entry *entry = &manifest->entries[i];
-    if (entry->type != FP_SOLO5_BLOCK && entry->type != FP_SOLO5_NET)
-        return fp_elf_broken(error, "declares a device of an unknown type");
-    if (!is_name(entry->name))
-        return fp_elf_broken(error, "declares a device without a proper name");
-    for (size_t j = 1; j < i; j++)
-        if (entry->type == manifest->entries[j].type && !strcmp(entry->name, manifest->entries[j].name))
-            return fp_elf_broken(error, "declares a device twice");
+    static const char *const names[] = {"nothing", "hvt", "spt", "virtio", "muen", "genode", "xen"};
+    const uint32_t *abi = note->found;
+    char text[64];
+    if (!note->size)
+        return fp_elf_broken(error, "has no Solo5 ABI note: not a Solo5 guest");
+    snprintf(text, sizeof(text), "is a Solo5 guest for %s, not for spt",
+             abi[0] < sizeof(names) / sizeof(names[0]) ? names[abi[0]] : "an unknown target");
+    if (abi[0] != FP_SOLO5_SPT)
+        return fp_elf_broken(error, text);
+    if (abi[1] != FP_SOLO5_SPT_VERSION)
+        return fp_elf_broken(error, "is for a version of the spt ABI other than 2");
     return 0;
 }
 
 static int check_manifest(struct fp_solo5_manifest *manifest, size_t size, struct fp_error *error)
 {
+    /* Names are letters and digits, as options can spell them. */
+    static const char letters[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    struct fp_solo5_entry *first = manifest->entries, *entry;
     if (size == 0)
         return fp_elf_broken(error, "has no Solo5 manifest");
     if (manifest->version != FP_SOLO5_MANIFEST_VERSION)
         return fp_elf_broken(error, "has a Solo5 manifest of a version other than 1");
     if (manifest->count < 1 || manifest->count > FP_SOLO5_ENTRIES_MAX ||
-        size != MANIFEST_HEAD + manifest->count * sizeof(manifest->entries[0]))
+        size != MANIFEST_HEAD + manifest->count * sizeof(*entry))
         return fp_elf_broken(error, "has a Solo5 manifest whose size and count disagree");
-    if (manifest->entries[0].type != FP_SOLO5_FIRST || manifest->entries[0].name[0])
+    if (first->type != FP_SOLO5_FIRST || first->name[0])
         return fp_elf_broken(error, "has a Solo5 manifest without its first entry");
-    for (size_t i = 0; i < manifest->count; i++) {
-        struct fp_solo5_entry *entry = &manifest->entries[i];
-        if (i > 0 && check_device(manifest, i, error) < 0)
-            return -1;
+    for (entry = first; entry < first + manifest->count; entry++)
         memset(&entry->device, 0, sizeof(*entry) - offsetof(struct fp_solo5_entry, device));
+    for (entry = first + 1; entry < first + manifest->count; entry++) {
+        if (entry->type != FP_SOLO5_BLOCK && entry->type != FP_SOLO5_NET)
+            return fp_elf_broken(error, "declares a device of an unknown type");
+        if (!entry->name[0] || !memchr(entry->name, '\0', sizeof(entry->name)) ||
+            entry->name[strspn(entry->name, letters)])
+            return fp_elf_broken(error, "declares a device without a proper name");
+        for (const struct fp_solo5_entry *other = first + 1; other < entry; other++)
+            if (entry->type == other->type && !strcmp(entry->name, other->name))
+                return fp_elf_broken(error, "declares a device twice");
     }
     return 0;
 }
@@ -120,6 +98,8 @@ static int take_segment(const struct fp_elf_file *file, const Elf64_Phdr *segmen
                         struct fp_error *error)
 {
     uint64_t align = segment->p_align, end;
+    if (segment->p_type != PT_LOAD || (segment->p_memsz == 0 && segment->p_filesz == 0))
+        return 0;
     if (align == 0 || align & (align - 1))
         return fp_elf_broken(error, "has a segment whose alignment is not a power of two");
     if (segment->p_memsz < segment->p_filesz || __builtin_add_overflow(segment->p_vaddr, segment->p_memsz, &end) ||
@@ -147,40 +127,40 @@ static int take_segment(const struct fp_elf_file *file, const Elf64_Phdr *segmen
 static int read_segments(const struct fp_elf_file *file, const struct fp_elf_program *program,
                          struct fp_solo5_guest *ret, struct fp_error *error)
 {
-    bool entry_found = false;
     ret->end = FP_SOLO5_BASE;
-    for (size_t i = 0; i < program->header.e_phnum; i++) {
-        const Elf64_Phdr *segment = &program->segments[i];
-        bool empty = segment->p_memsz == 0 && segment->p_filesz == 0;
-        if (segment->p_type == PT_LOAD && !empty && take_segment(file, segment, ret, error) < 0)
+    for (size_t i = 0; i < program->header.e_phnum; i++)
+        if (take_segment(file, &program->segments[i], ret, error) < 0)
             return -1;
-    }
     ret->entry = program->header.e_entry;
-    for (size_t i = 0; i < ret->segment_count; i++)
-        entry_found |= ret->entry >= ret->segments[i].start && ret->entry < ret->segments[i].end &&
-                       (ret->segments[i].protection & PROT_EXEC);
-    return entry_found ? 0 : fp_elf_broken(error, "has its entry point in no executable segment");
+    for (const struct fp_solo5_segment *it = ret->segments; it < ret->segments + ret->segment_count; it++)
+        if (ret->entry >= it->start && ret->entry < it->end && it->protection & PROT_EXEC)
+            return 0;
+    return fp_elf_broken(error, "has its entry point in no executable segment");
 }
 
 int fp_solo5_read(int fd, struct fp_solo5_guest *ret, struct fp_error *error)
 {
     struct fp_elf_file file;
     struct fp_elf_program program;
-    struct notes notes = {.manifest = &ret->manifest};
+    uint32_t abi[4]; /* target, version, two reserved */
+    struct note notes[] = {{SOLO5_NOTE_ABI1, 0, sizeof(abi), sizeof(abi), abi, "has a Solo5 ABI note of a wrong size",
+                            "has two Solo5 ABI notes", 0},
+                           {SOLO5_NOTE_MFT1, MANIFEST_PADDING, MANIFEST_PADDING + MANIFEST_HEAD,
+                            MANIFEST_PADDING + sizeof(ret->manifest), &ret->manifest,
+                            "has a Solo5 manifest of a wrong size", "has two Solo5 manifests", 0},
+                           {0}};
     memset(ret, 0, sizeof(*ret));
     if (fp_elf_open(fd, &file, error) < 0 || fp_elf_read_program(&file, &program, error) < 0)
         return -1;
     const Elf64_Ehdr *header = &program.header;
     if (program.bits == 0)
         return fp_elf_broken(error, "is not an ELF file");
-    if (fp_elf_read_notes(&file, &program, take_note, &notes, error) < 0)
+    if (fp_elf_read_notes(&file, &program, take_note, notes, error) < 0 || check_abi(&notes[0], error) < 0)
         return -1;
-    if (!notes.abi[0])
-        return fp_elf_broken(error, "has no Solo5 ABI note: not a Solo5 guest");
     if (program.bits != 64 || header->e_type != ET_EXEC || header->e_machine != MACHINE ||
         header->e_version != EV_CURRENT || header->e_ehsize != sizeof(*header))
         return fp_elf_broken(error, "is not a static executable for this machine");
-    if (check_manifest(&ret->manifest, notes.manifest_size, error) < 0)
+    if (check_manifest(&ret->manifest, notes[1].size, error) < 0)
         return -1;
     return read_segments(&file, &program, ret, error);
 }

@@ -28,9 +28,10 @@ static const struct device_option {
     spt_device_option *take;
 } device_options[] = {
     {"--net:", FP_SOLO5_NET, spt_net_attach},
-    {"--net-mac:", FP_SOLO5_NET, spt_net_set_mac},
+    {"--net-mac:", FP_SOLO5_NET, spt_set_mac},
     {"--block:", FP_SOLO5_BLOCK, spt_block_attach},
-    {"--block-sector-size:", FP_SOLO5_BLOCK, spt_block_set_sector_size},
+    {"--block-sector-size:", FP_SOLO5_BLOCK, spt_set_sector_size},
+    {0},
 };
 
 int spt_refuse(struct fp_error *error, const char *thing, const char *sentence)
@@ -38,13 +39,6 @@ int spt_refuse(struct fp_error *error, const char *thing, const char *sentence)
     char text[FP_PATH_MAX];
     snprintf(text, sizeof(text), "%.150s: %.100s", thing, sentence);
     return fp_fail_with(error, ENOEXEC, "", text);
-}
-
-int spt_fail(struct fp_error *error, const char *thing, const char *call)
-{
-    char text[100];
-    snprintf(text, sizeof(text), "%.40s: %.50s", call, strerror(errno));
-    return spt_refuse(error, thing, text);
 }
 
 bool spt_number(const char *text, uint64_t least, uint64_t most, uint64_t *ret)
@@ -56,74 +50,44 @@ bool spt_number(const char *text, uint64_t least, uint64_t most, uint64_t *ret)
     return *ret >= least && *ret <= most;
 }
 
-static int take_memory(struct spt *spt, const char *option, struct fp_error *error)
+static int take_option(struct spt *spt, const char *option, struct fp_error *error)
 {
-    uint64_t mib;
-    if (!spt_number(option + strlen("--mem="), 1, UINT32_MAX, &mib))
-        return spt_refuse(error, option, "memory is a number of MiB");
-    spt->memory = mib << 20;
-    return 0;
-}
-
-static int take_device_option(struct spt *spt, const struct device_option *known, const char *option,
-                              struct fp_error *error)
-{
-    const char *name = option + strlen(known->prefix), *equals = strchr(name, '=');
     struct fp_solo5_manifest *manifest = &spt->guest.manifest;
+    const struct device_option *known = device_options;
+    if (!strncmp(option, "--mem=", strlen("--mem="))) {
+        if (!spt_number(option + strlen("--mem="), 1, UINT32_MAX, &spt->memory))
+            return spt_refuse(error, option, "memory is a number of MiB");
+        spt->memory <<= 20;
+        return 0;
+    }
+    while (known->prefix && strncmp(option, known->prefix, strlen(known->prefix)) != 0)
+        known++;
+    if (!known->prefix)
+        return spt_refuse(error, option, "no such option, see --help");
+    const char *name = option + strlen(known->prefix), *equals = strchr(name, '=');
     if (!equals || equals == name || !equals[1])
         return spt_refuse(error, option, "NAME=VALUE is missing after the colon");
+    size_t length = (size_t)(equals - name);
     for (size_t i = 1; i < manifest->count; i++) {
         struct fp_solo5_entry *entry = &manifest->entries[i];
-        size_t length = strlen(entry->name);
-        if (entry->type == known->type && length == (size_t)(equals - name) && !memcmp(entry->name, name, length))
+        if (entry->type == known->type && !strncmp(entry->name, name, length) && !entry->name[length])
             return known->take(entry, option, equals + 1, error);
     }
     return spt_refuse(error, option, "the guest declares no such device");
 }
 
-static int take_option(struct spt *spt, const char *option, struct fp_error *error)
+/* All that comes before the filter.  Options, up to `end`, name what the manifest of the image behind them declares. */
+static int prepare(struct spt *spt, char *const *option, char *const *end, char *const *image, struct fp_error *error)
 {
-    if (!strncmp(option, "--mem=", strlen("--mem=")))
-        return take_memory(spt, option, error);
-    for (size_t i = 0; i < sizeof(device_options) / sizeof(device_options[0]); i++)
-        if (!strncmp(option, device_options[i].prefix, strlen(device_options[i].prefix)))
-            return take_device_option(spt, &device_options[i], option, error);
-    return spt_refuse(error, option, "no such option, see --help");
-}
-
-/* The descriptor of the image at `path`, once `spt->guest` says all about it. */
-static int open_image(struct spt *spt, const char *path, struct fp_error *error)
-{
-    struct fp_error reason = {0};
-    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not keep us waiting */
-    if (fd < 0)
-        return spt_fail(error, path, "open");
-    if (fp_solo5_read(fd, &spt->guest, &reason) == 0)
-        return fp_take_fd(&fd);
-    if (!strcmp(reason.step, "elf"))
-        return spt_refuse(error, path, reason.path);
-    errno = reason.number;
-    return spt_fail(error, path, reason.step);
-}
-
-/* All that comes before the filter.  Options name what the manifest of the image declares, which comes after them. */
-static int prepare(struct spt *spt, char *const *argv, struct fp_error *error)
-{
-    char *const *image = argv + 1;
-    for (; *image && (*image)[0] == '-' && strcmp(*image, "--") != 0; image++)
-        continue;
-    char *const *end = image;
-    if (*image && !strcmp(*image, "--"))
-        image++;
     if (!*image)
         return spt_refuse(error, "IMAGE", "missing, see --help");
     /* Were they closed, a descriptor of ours would take their place and be the guest's console. */
     if (fcntl(STDOUT_FILENO, F_GETFD) < 0 || fcntl(STDERR_FILENO, F_GETFD) < 0)
         return spt_refuse(error, "standard output and error", "must be open");
-    _cleanup_close_ int fd = open_image(spt, *image, error);
-    if (fd < 0)
-        return -1;
-    for (char *const *option = argv + 1; option < end; option++)
+    _cleanup_close_ int fd = open(*image, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not keep us waiting */
+    if (fd < 0 || fp_solo5_read(fd, &spt->guest, error) < 0)
+        return fp_fail(error, "open", *image); /* unless the reader said why */
+    for (; option < end; option++)
         if (take_option(spt, *option, error) < 0)
             return -1;
     if (spt_devices_init(spt, error) < 0 || spt_memory_load(spt, fd, error) < 0)
@@ -131,11 +95,18 @@ static int prepare(struct spt *spt, char *const *argv, struct fp_error *error)
     return spt_memory_boot(spt, image + 1, error);
 }
 
-/* One line, whatever the names in it contain. */
-static int report(const struct fp_error *error)
+/* One line, whatever the names in it contain.  Who reads an ELF file does not know what it is called. */
+static int report(const struct fp_error *error, const char *image)
 {
-    char line[FP_PATH_MAX + 16];
-    int length = snprintf(line, sizeof(line), "urunc-spt: %s", error->path);
+    char line[2 * FP_PATH_MAX];
+    int length;
+    if (!error->step[0])
+        length = snprintf(line, sizeof(line), "urunc-spt: %s", error->path);
+    else if (!strcmp(error->step, "elf"))
+        length = snprintf(line, sizeof(line), "urunc-spt: %.150s: %s", image, error->path);
+    else
+        length = snprintf(line, sizeof(line), "urunc-spt: %.150s: %s: %.50s", error->path[0] ? error->path : image,
+                          error->step, strerror(error->number));
     for (int i = 0; i < length; i++)
         if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
             line[i] = '?';
@@ -148,18 +119,17 @@ int main(int argc, char **argv)
 {
     static struct spt spt;
     struct fp_error error = {0};
+    char **options = argv + (argc > 0), **end = options;
     spt.memory = (uint64_t)512 << 20;
     spt_catch_stop();
-    for (int i = 1; i < argc && argv[i][0] == '-' && strcmp(argv[i], "--") != 0; i++) {
-        if (!strcmp(argv[i], "--help"))
+    for (; *end && **end == '-' && strcmp(*end, "--") != 0; end++) {
+        if (!strcmp(*end, "--help"))
             return puts(usage) < 0;
-        if (!strcmp(argv[i], "--version"))
+        if (!strcmp(*end, "--version"))
             return puts("urunc-spt, Solo5 spt ABI version 2") < 0;
     }
-    if (argc < 1 || prepare(&spt, argv, &error) < 0)
-        return report(&error);
-    spt_catch_faults();
-    if (spt_filter(&spt, &error) < 0)
-        return report(&error);
+    char **image = *end && **end == '-' ? end + 1 : end;
+    if (prepare(&spt, options, end, image, &error) < 0 || spt_filter(&spt, &error) < 0)
+        return report(&error, *image);
     spt_enter(spt.guest.entry, spt.memory - 8, SPT_BOOT_INFO); /* 8 below alignment, as after a call */
 }

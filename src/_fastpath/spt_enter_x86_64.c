@@ -14,39 +14,28 @@
 enum {
     STACK_SIZE = 64 << 10, /* the kernel puts the vector registers there: 11 KiB with AMX */
     BY_SECCOMP = 1,        /* si_code; SYS_SECCOMP is not in every libc */
-    SAY_FAULT = 0,
-    SAY_ABORT,
-    SAY_CALL,
-    SAY_AT,
-    SAY_INSTRUCTION,
-    SAY_NEWLINE,
-    SAY_SIGNALS,
 };
 
-static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS};
+#define NAMED(signal) [signal] = #signal
 
 const struct spt_words spt_words __attribute__((aligned(4096))) = {
-    "0123456789abcdef",
-    {"urunc-spt: guest fault: ", "urunc-spt: guest aborted\n", ": system call 0x", " at 0x", ", instruction at 0x",
-     "\n", "SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS"},
-    "",
+    .hex = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "a", "b", "c", "d", "e", "f"},
+    .fault = "urunc-spt: guest fault: ",
+    .abort = "urunc-spt: guest aborted\n",
+    .call = ": system call 0x",
+    .at = " at 0x",
+    .instruction = ", instruction at 0x",
+    .newline = "\n",
+    .signals = {NAMED(SIGSEGV), NAMED(SIGBUS), NAMED(SIGILL), NAMED(SIGFPE), NAMED(SIGTRAP), NAMED(SIGSYS)},
 };
 
-static void say_bytes(const char *bytes, long length)
+/* A text of spt_words: the filter lets no other pass. */
+static void say(const char *text)
 {
-    long number = SYS_write;
-    __asm__ volatile("syscall"
-                     : "+a"(number)
-                     : "D"((long)STDERR_FILENO), "S"(bytes), "d"(length)
-                     : "rcx", "r11", "memory");
-}
-
-static void say(unsigned row)
-{
-    long length = 0;
-    while (spt_words.rows[row][length])
+    long number = SYS_write, length = 0;
+    while (text[length])
         length++;
-    say_bytes(spt_words.rows[row], length);
+    __asm__ volatile("syscall" : "+a"(number) : "D"(STDERR_FILENO), "S"(text), "d"(length) : "rcx", "r11", "memory");
 }
 
 static void say_hex(uint64_t value)
@@ -55,7 +44,7 @@ static void say_hex(uint64_t value)
     while (shift > 0 && value >> shift == 0)
         shift -= 4;
     for (; shift >= 0; shift -= 4)
-        say_bytes(&spt_words.hex[value >> shift & 0xf], 1);
+        say(spt_words.hex[value >> shift & 0xf]);
 }
 
 static noreturn void leave(long status)
@@ -69,55 +58,39 @@ static noreturn void stop(int number)
     leave(128 + number);
 }
 
-/* Die of `number`: while its handler runs, the same fault once more has no handler. */
-static noreturn void die(int number)
+static noreturn void fault(int number, siginfo_t *info, void *context)
 {
-    switch (number) {
-    case SIGBUS: /* a stack that is not canonical */
-        __asm__ volatile("movabs $0x8000000000000000, %%rsp; push %%rax" : : : "memory");
-        break;
-    case SIGILL:
-        __asm__ volatile("ud2");
-        break;
-    case SIGFPE:
-        __asm__ volatile("xor %%ecx, %%ecx; div %%ecx" : : : "rax", "rcx", "rdx");
-        break;
-    case SIGTRAP:
-        __asm__ volatile("int3");
-        break;
-    case SIGSYS: /* no system call of this machine: the filter kills */
-        __asm__ volatile("syscall" : : "a"(0x7fffffffL) : "rcx", "r11", "memory");
-        break;
-    }
-    for (;;)
-        __asm__ volatile("mov 0, %%eax" : : : "rax"); /* nobody can map page 0 behind the filter */
-}
-
-static void fault(int number, siginfo_t *info, void *context)
-{
-    uint64_t instruction = (uint64_t)((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
     bool call = number == SIGSYS && info->si_code == BY_SECCOMP;
     if (call && info->si_syscall == SYS_exit_group) {
-        say(SAY_ABORT);
+        say(spt_words.abort);
         leave(SPT_STATUS_ABORT | 0x100);
     }
-    say(SAY_FAULT);
-    for (unsigned i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
-        if (faults[i] == number)
-            say(SAY_SIGNALS + i);
-    say(call ? SAY_CALL : SAY_AT);
+    say(spt_words.fault);
+    say(spt_words.signals[number]);
+    say(call ? spt_words.call : spt_words.at);
     say_hex(call ? (uint64_t)(unsigned)info->si_syscall : (uint64_t)info->si_addr);
-    say(SAY_INSTRUCTION);
-    say_hex(instruction);
-    say(SAY_NEWLINE);
-    die(number);
+    say(spt_words.instruction);
+    say_hex((uint64_t)((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP]);
+    say(spt_words.newline);
+    /* Die of it: while its handler runs, the same fault once more has no handler. */
+    if (number == SIGBUS) /* a stack that is not canonical */
+        __asm__ volatile("movabs $0x8000000000000000, %%rsp; push %%rax" : : : "memory");
+    if (number == SIGILL)
+        __asm__ volatile("ud2");
+    if (number == SIGFPE)
+        __asm__ volatile("xor %%ecx, %%ecx; div %%ecx" : : : "rax", "rcx", "rdx");
+    if (number == SIGTRAP)
+        __asm__ volatile("int3");
+    if (number == SIGSYS) /* no system call of this machine: the filter kills */
+        __asm__ volatile("syscall" : : "a"(0x7fffffffL) : "rcx", "r11", "memory");
+    for (;;)
+        __asm__ volatile("mov 0, %%eax" : : : "rax"); /* nobody can map page 0 behind the filter */
 }
 
 void spt_catch_stop(void)
 {
     static const int stops[] = {SIGTERM, SIGINT, SIGHUP};
     static char stack[STACK_SIZE];
-    sigset_t none;
     struct sigaction action = {.sa_handler = stop, .sa_flags = SA_ONSTACK}, before;
     sigaltstack(&(stack_t){.ss_sp = stack, .ss_size = sizeof(stack)}, NULL);
     for (unsigned i = 0; i < sizeof(stops) / sizeof(stops[0]); i++) {
@@ -125,15 +98,15 @@ void spt_catch_stop(void)
         if (stops[i] == SIGTERM || before.sa_handler != SIG_IGN) /* nohup means what it says */
             sigaction(stops[i], &action, NULL);
     }
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    sigprocmask(SIG_SETMASK, &action.sa_mask, NULL); /* it is empty */
 }
 
 void spt_catch_faults(void)
 {
     struct sigaction action = {.sa_sigaction = fault, .sa_flags = SA_ONSTACK | SA_SIGINFO};
-    for (unsigned i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
-        sigaction(faults[i], &action, NULL);
+    for (int number = 1; number < SPT_SIGNALS; number++)
+        if (spt_words.signals[number][0])
+            sigaction(number, &action, NULL);
 }
 
 /* With nothing of ours in any register: %fs is 0 until the guest sets it, and the vector registers were never used

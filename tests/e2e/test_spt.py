@@ -176,6 +176,19 @@ def test_reach_beyond_the_disk_ends_the_guest(tender: Path, images: dict[str, Pa
     assert disk.read_bytes() == before
 
 
+@pytest.mark.parametrize(("argument", "status"), [("within", 0), ("beyond", -signal.SIGSYS)])
+def test_largest_manifest(tender: Path, images: dict[str, Path], tmp_path: Path, argument: str, status: int) -> None:
+    """63 block devices of different sizes: the filter has room for the conditions of all, and keeps to the last's."""
+    options, marks = [], "".join(chr(ord("0") + number) for number in range(63))
+    for number, mark in enumerate(marks):
+        path = tmp_path / f"disk{number // 9 + 1}{number % 9 + 1}"
+        path.write_bytes(bytes(512 * number) + mark.encode().ljust(512, b"\0"))
+        options.append(f"--block:{path.name}={path}")
+    ended = execute(tender, "--mem=2", *options, "--", images["devices"], argument)
+
+    assert ended.verdict == (status, f"devices 63\n{marks}\n")
+
+
 def in_a_network(kind: str, tender: Path, image: Path) -> dict[str, object]:
     ended = execute("unshare", "--net", sys.executable, HERE / "spt_net.py", kind, tender, image, timeout=90)
     assert ended.status == 0, ended.err
