@@ -27,12 +27,13 @@ def run(request: Request) -> "Outcome | str":
     with terminal.session(request) as session:
         pid = runtime.make(session.request)
         try:
-            warnings = runtime.start(request).warnings
-            if request.detach:
-                return Outcome(warnings=warnings)
-            session.attach()
-            trace = Trace(request.trace, "run")
-            status = _wait(request, pid)
+            with _Forwarding(request):
+                warnings = runtime.start(request).warnings
+                if request.detach:
+                    return Outcome(warnings=warnings)
+                session.attach()
+                trace = Trace(request.trace, "run")
+                status = _status(os.waitpid(pid, 0)[1])
             trace.mark("the monitor runs")
         except BaseException:
             runtime.delete(replace(request, force=True))
@@ -64,21 +65,28 @@ def dry_run(request: Request) -> str:
         return "\n".join([*lines, "", "# the monitor, in its own root", shlex.join(chosen.argv(machine))])
 
 
-def _wait(request: Request, pid: int) -> int:
-    import signal
+class _Forwarding:
+    """While it is entered, signals to us go to the container's process; from before its start, so that none is lost."""
 
-    def forward(number: int, _frame: "FrameType | None") -> None:
+    def __init__(self, request: Request) -> None:
+        self.request = request
+
+    def __enter__(self) -> None:
+        import signal
+
+        self.before = {name: signal.signal(getattr(signal, name), self.forward) for name in FORWARDED}
+
+    def __exit__(self, *_: object) -> None:
+        import signal
+
+        for name, handler in self.before.items():
+            signal.signal(getattr(signal, name), handler)
+
+    def forward(self, number: int, _frame: "FrameType | None") -> None:
         try:
-            runtime.kill(replace(request, signal=number, all=True))
+            runtime.kill(replace(self.request, signal=number, all=True))
         except UruncError:
             pass  # it has just ended
-
-    before = {name: signal.signal(getattr(signal, name), forward) for name in FORWARDED}
-    try:
-        return _status(os.waitpid(pid, 0)[1])
-    finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)
 
 
 def _status(wait_status: int) -> int:

@@ -12,13 +12,18 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.guests import spt_build
 
 SOURCES = Path(__file__).resolve().parent / "hello"
 BUSYBOX = Path("/bin/busybox")  # Debian's busybox-static
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
+# what virtio_net needs on PCI, in the order of loading
+MODULES = ("virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "failover",
+           "net_failover", "virtio_net")  # fmt: skip
 APT_TIMEOUT_S = 300
 
 COMPILER = (
@@ -37,17 +42,68 @@ HELLO_STEPS = (
 
 INIT = """\
 #!/bin/busybox sh
-# The guest's first process: `sleep N` sleeps that long, an absolute path is run as a command, all else is only printed.
+# The guest's first process: `sleep N` sleeps that long, `serve WORDS` is a web server whose page they are, beside all
+# its files, an absolute path is run as a command, all else is only printed.  The word ip= is obeyed as CONFIG_IP_PNP
+# would.
 export PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
+configure() {
+    local IFS=:
+    set -- $1 # client, server, gateway, mask, host name, device
+    ifconfig "$6" "$1" netmask "$4" up
+    [ -z "$3" ] || route add default gw "$3"
+    echo "$6: $1 $(cat "/sys/class/net/$6/address") $(cat "/sys/class/net/$6/mtu")"
+}
+for module in /modules/*.ko; do [ ! -e "$module" ] || insmod "$module"; done
+for word in $(cat /proc/cmdline); do
+    case $word in ip=*) configure "${word#ip=}" ;; esac
+done
 echo "linux guest says: $*"
 case ${1-} in
 sleep) sleep "${2-}" ;;
+serve)
+    shift
+    echo "$*" >/index.html
+    httpd -h /
+    echo "serving"
+    sleep 1000
+    ;;
 /*) "$@" ;;
 esac
 poweroff -f
+"""
+
+STATION = """\
+#include "spt.h"
+
+#define run echo /* takes "A.B.C.D COUNT" */
+#include "net.c"
+#undef run
+
+static int run(const struct boot *boot)
+{
+    static char line[256];
+    struct boot told = *boot;
+    const char *at = boot->cmdline, *last = at;
+    size_t used = 0;
+    print("told ");
+    print(boot->cmdline);
+    print("\\n");
+    while (*at && *at != '=')
+        at++;
+    for (at += *at != 0; *at && *at != '/' && used < 64; at++)
+        line[used++] = *at;
+    line[used++] = ' ';
+    for (; *at; at++)
+        if (*at == ' ')
+            last = at + 1;
+    for (; *last && used < sizeof(line) - 1; last++)
+        line[used++] = *last;
+    told.cmdline = line;
+    return echo(&told);
+}
 """
 
 
@@ -79,8 +135,34 @@ def linux(cache: Path) -> tuple[Path, Path]:
     return kernel(cache), initrd(cache)
 
 
+def linux_net(cache: Path) -> tuple[Path, Path]:
+    """As `linux`; the initrd has the modules of a network interface, too."""
+    directory = kernel(cache).parent
+    modules = [(directory / f"{name}.ko").read_bytes() for name in MODULES]
+    return directory / "vmlinuz", initrd(cache, modules)
+
+
+def station(cache: Path) -> Path:
+    """The spt guest `net` for the command line of a MirageOS container, which it says first: `--ipv4=A/N ... COUNT`.
+
+    It answers ARP and ping for its address and ends after COUNT pings.
+    """
+    key = hashlib.sha256(repr((STATION, spt_build.COMPILER)).encode())
+    sources = [spt_build.SOURCES / name for name in ("net.c", "spt.h", "spt.ld")]
+    for source in sources:
+        key.update(source.name.encode() + b"\0" + source.read_bytes())
+
+    def make(directory: Path) -> None:
+        for source in sources:
+            shutil.copyfile(source, directory / source.name)
+        (directory / "station.c").write_text(STATION)
+        run((*spt_build.COMPILER, "station.c", "-o", "station"), directory)
+
+    return cached(cache, f"station-{key.hexdigest()[:16]}", make) / "station"
+
+
 def kernel(cache: Path) -> Path:
-    """The kernel that Debian's meta package stands for today; downloaded, never installed."""
+    """The kernel that Debian's meta package stands for today, beside MODULES; downloaded, never installed."""
     try:
         package, digest = kernel_package()
     except subprocess.CalledProcessError:  # no package lists: a new machine
@@ -90,12 +172,13 @@ def kernel(cache: Path) -> Path:
     def make(directory: Path) -> None:
         download(package, directory)
 
-    return cached(cache, f"{package}-{digest[:16]}", make) / "vmlinuz"
+    key = hashlib.sha256(repr((digest, MODULES)).encode()).hexdigest()
+    return cached(cache, f"{package}-{key[:16]}", make) / "vmlinuz"
 
 
-def initrd(cache: Path) -> Path:
-    """An initrd whose /init prints its arguments and does what they say (see INIT)."""
-    archive = cpio(initrd_entries())
+def initrd(cache: Path, modules: Sequence[bytes] = ()) -> Path:
+    """An initrd whose /init loads `modules`, prints its arguments and does what they say (see INIT)."""
+    archive = cpio(initrd_entries(modules))
 
     def make(directory: Path) -> None:
         (directory / "initrd").write_bytes(archive)
@@ -161,7 +244,7 @@ def kernel_package() -> tuple[str, str]:
 
 
 def download(package: str, directory: Path) -> None:
-    """Put the kernel of `package` into `directory` as vmlinuz."""
+    """Put the kernel of `package` into `directory` as vmlinuz, and MODULES beside it."""
     # Debian keeps only the newest version: lists that are older than it lead nowhere.
     get = ("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package)
     try:
@@ -173,12 +256,15 @@ def download(package: str, directory: Path) -> None:
     run(("dpkg", "-x", archive.name, "unpacked"), directory)
     (image,) = directory.glob("unpacked/boot/vmlinuz-*")
     image.rename(directory / "vmlinuz")
+    for name in MODULES:
+        (module,) = directory.glob(f"unpacked/lib/modules/**/{name}.ko")
+        module.rename(directory / module.name)
     shutil.rmtree(directory / "unpacked")
     archive.unlink()
 
 
-def initrd_entries() -> list[Entry]:
-    directories = ("bin", "dev", "etc", "proc", "root", "run", "sys", "tmp")
+def initrd_entries(modules: Sequence[bytes]) -> list[Entry]:
+    directories = ("bin", "dev", "etc", "modules", "proc", "root", "run", "sys", "tmp")
     applets = run((str(BUSYBOX), "--list")).split()
     links = sorted(set(applets) - {"busybox"})
     return [
@@ -186,6 +272,7 @@ def initrd_entries() -> list[Entry]:
         Entry("dev/console", stat.S_IFCHR | 0o600, device=(5, 1)),  # the kernel opens it before /init can mount /dev
         Entry("bin/busybox", stat.S_IFREG | 0o755, BUSYBOX.read_bytes()),
         *(Entry(f"bin/{name}", stat.S_IFLNK | 0o777, b"busybox") for name in links),
+        *(Entry(f"modules/{at:02}.ko", stat.S_IFREG | 0o644, module) for at, module in enumerate(modules)),
         Entry("init", stat.S_IFREG | 0o755, INIT.encode()),
     ]
 
