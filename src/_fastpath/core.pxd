@@ -26,6 +26,7 @@ cdef extern from "execute.h":
         int pidfd
         int pid
         uint64_t start_time
+        int streams[3]
     void fp_sandbox_init(fp_sandbox *sandbox, int state_fd) nogil
     void fp_sandbox_deinit(fp_sandbox *sandbox) nogil
     int fp_sandbox_execute(fp_sandbox *sandbox, const void *plan, size_t size, const int *slots, int count,
@@ -64,8 +65,12 @@ cdef extern from "journal.h":
 
 cdef extern from "lifecycle.h":
     int fp_lifecycle_start(int state_fd, fp_state *state, fp_error *error) nogil
+    int fp_lifecycle_start_as(int state_fd, fp_state *state, const void *plan, size_t size, fp_error *error) nogil
     int fp_lifecycle_kill(const fp_state *state, int number, fp_error *error) nogil
     int fp_lifecycle_end(const fp_state *state, fp_error *error) nogil
+
+cdef extern from "process.h":
+    int fp_process_open(int pid, uint64_t start_time) nogil
 
 cdef extern from "hook.h":
     struct fp_hook:

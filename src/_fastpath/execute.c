@@ -29,6 +29,8 @@ enum { STACK_SIZE = 64 << 10, SCRATCH_FD = 64 };
 void fp_sandbox_init(struct fp_sandbox *sandbox, int state_fd)
 {
     *sandbox = (struct fp_sandbox){.state_fd = state_fd, .sync_fd = -1, .start_fd = -1, .pidfd = -1};
+    for (int i = 0; i < 3; i++)
+        sandbox->streams[i] = -1;
     for (int i = 0; i < FP_SLOT_COUNT; i++)
         sandbox->slots[i] = -1;
 }
@@ -95,13 +97,15 @@ static int execute_image(void *argument)
 {
     struct child *child = argument;
     static const char *const argv[] = {"urunc-init", NULL}, *const environment[] = {NULL};
-    const int from[] = {child->sync_fd, child->sandbox->start_fd, child->image_fd};
-    int scratch[3];
-    for (int i = 0; i < 3; i++)
-        if ((scratch[i] = fcntl(from[i], F_DUPFD, SCRATCH_FD)) < 0)
+    const int *streams = child->sandbox->streams;
+    const int from[FP_IMAGE_FD + 1] = {streams[0],     streams[1], streams[2], child->sync_fd, child->sandbox->start_fd,
+                                       child->image_fd};
+    int scratch[FP_IMAGE_FD + 1];
+    for (int i = 0; i <= FP_IMAGE_FD; i++)
+        if ((scratch[i] = from[i] < 0 ? -1 : fcntl(from[i], F_DUPFD, SCRATCH_FD)) < 0 && from[i] >= 0)
             return fp_fail(child->error, "dup", NULL);
-    for (int i = 0; i < 3; i++)
-        if (dup3(scratch[i], FP_SYNC_FD + i, FP_SYNC_FD + i == FP_IMAGE_FD ? O_CLOEXEC : 0) < 0)
+    for (int i = 0; i <= FP_IMAGE_FD; i++)
+        if (scratch[i] >= 0 && dup3(scratch[i], i, i == FP_IMAGE_FD ? O_CLOEXEC : 0) < 0)
             return fp_fail(child->error, "dup", NULL);
     /* whatever a client has leaked into us ends here */
     if (fp_close_range(FP_IMAGE_FD + 1, ~0u) < 0)

@@ -22,6 +22,7 @@ struct fp_sandbox {
     char *network_path; /* of the network namespace that was joined; NULL = it is ours */
     pid_t pid;
     uint64_t start_time;
+    int streams[3]; /* borrowed: standard input, output and error of the container; -1 = the caller's own */
     int slots[FP_SLOT_COUNT];
     struct fp_join joins[FP_JOINS_MAX];
     int join_count;

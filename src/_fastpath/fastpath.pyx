@@ -65,8 +65,10 @@ def pack(operations):
 cdef class Sandbox:
     cdef fp_sandbox sandbox
 
-    def __cinit__(self, int state_fd):
+    def __cinit__(self, int state_fd, tuple streams=()):
         fp_sandbox_init(&self.sandbox, state_fd)
+        for i in range(min(len(streams), 3)):
+            self.sandbox.streams[i] = streams[i]
 
     def __dealloc__(self):
         fp_sandbox_deinit(&self.sandbox)
@@ -145,14 +147,22 @@ cdef class State:
         finally:
             free(text)
 
-    def start(self, int state_fd):
+    def start(self, int state_fd, bytes plan=b""):
         cdef fp_error error
         cdef int status
+        cdef const char *data = plan
+        cdef size_t size = len(plan)
         error.number = 0
         with nogil:
-            status = fp_lifecycle_start(state_fd, &self.state, &error)
+            status = fp_lifecycle_start_as(state_fd, &self.state, data, size, &error)
         if status < 0:
             raise_error(&error)
+
+    def open_process(self):
+        cdef int fd = fp_process_open(<int>self.state.record.pid, self.state.record.start_time)
+        if fd < 0:
+            raise OSError(errno_now(), strerror(errno_now()))
+        return fd
 
     def kill(self, int number):
         cdef fp_error error

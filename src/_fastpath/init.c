@@ -95,17 +95,22 @@ static void serve_create(struct fp_plan *ret)
 
 /* The connection of the one start that this process serves.  One that closes without asking is a start that was
  * killed: the next one may come. */
-static int await_start(void)
+static int await_start(struct fp_plan *plan, struct fp_error *error)
 {
     for (;;) {
-        int fd = accept4(FP_START_FD, NULL, NULL, SOCK_CLOEXEC);
-        char asked = 0;
-        if (fd >= 0 && recv(fd, &asked, 1, 0) == 1 && asked == FP_START_BYTE) {
+        struct fp_request request;
+        struct fp_error unheard = {0};
+        int plan_fd = -1, fd = accept4(FP_START_FD, NULL, NULL, SOCK_CLOEXEC);
+        if (fd >= 0 && fp_receive_request(fd, &request, &plan_fd, slots, &unheard) > 0 && request.kind == FP_START) {
             close(FP_START_FD);
+            if (request.plan_size)
+                open_plan(plan_fd, request.plan_size, plan, error);
+            fp_close_guard(&plan_fd);
             /* above every number that an operation `keep` can name */
             int high = fcntl(fd, F_DUPFD_CLOEXEC, FP_SLOT_COUNT);
             return high < 0 ? fd : (close(fd), high);
         }
+        fp_close_guard(&plan_fd);
         if (fd >= 0)
             close(fd);
         else if (errno != EINTR && errno != ECONNABORTED)
@@ -126,9 +131,9 @@ int main(int argc, char **argv)
     if (fp_send_result(FP_SYNC_FD, &error) < 0 || prepared < 0)
         return 1;
     serve_create(&plan);
-    int start_fd = await_start();
+    int start_fd = await_start(&plan, &error);
     prctl(PR_SET_NAME, FP_ENTER_NAME);
-    if (run_stage(&plan, FP_STAGE_ENTER, start_fd, &error) == 0)
+    if (!error.number && run_stage(&plan, FP_STAGE_ENTER, start_fd, &error) == 0)
         run_stage(&plan, FP_STAGE_EXEC, start_fd, &error);
     if (!error.number)
         fp_fail_with(&error, EINVAL, "plan", "it ends without exec");

@@ -8,6 +8,7 @@
 #include "kernel.h"
 #include "process.h"
 #include "protocol.h"
+#include "sealed.h"
 
 #include <signal.h>
 #include <sys/socket.h>
@@ -32,15 +33,21 @@ static int await_exec(int fd, struct fp_error *error)
 
 int fp_lifecycle_start(int state_fd, struct fp_state *state, struct fp_error *error)
 {
+    return fp_lifecycle_start_as(state_fd, state, NULL, 0, error);
+}
+
+int fp_lifecycle_start_as(int state_fd, struct fp_state *state, const void *plan, size_t size, struct fp_error *error)
+{
+    struct fp_request request = {.kind = FP_START, .plan_size = (uint32_t)size};
+    _cleanup_close_ int plan_fd = size ? fp_sealed_memfd("urunc-plan", plan, size, false, error) : -1;
+    if (size && plan_fd < 0)
+        return -1;
     struct sockaddr_un address;
     _cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0 || fp_unix_address(state_fd, FP_SOCKET, &address) < 0 ||
         connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
         return fp_fail(error, "connect", FP_SOCKET);
-    const char ask = FP_START_BYTE;
-    if (send(fd, &ask, 1, MSG_NOSIGNAL) != 1)
-        return fp_fail(error, "send", FP_SOCKET);
-    if (await_exec(fd, error) < 0)
+    if (fp_send_request(fd, &request, plan_fd, NULL, error) < 0 || await_exec(fd, error) < 0)
         return -1;
     unlinkat(state_fd, FP_SOCKET, 0);
     state->record.status = FP_RUNNING;

@@ -8,6 +8,9 @@
  * step that failed in it.  The caller holds the lock and has checked the status. */
 int fp_lifecycle_start(int state_fd, struct fp_state *state, struct fp_error *error);
 
+/* The same with a plan of `size` bytes, whose stages enter and exec take the place of those that urunc-init keeps. */
+int fp_lifecycle_start_as(int state_fd, struct fp_state *state, const void *plan, size_t size, struct fp_error *error);
+
 /* Send `number` to the container's process, by pidfd; ESRCH if it has ended. */
 int fp_lifecycle_kill(const struct fp_state *state, int number, struct fp_error *error);
 

@@ -6,7 +6,8 @@
  * means that the caller died: init exits, so that a half-made container cannot outlive its maker.  *start* is the
  * listening socket in the state directory: it serves one start, whose connection carries the result: a zero
  * struct fp_error just before execve, one that is not zero if a step failed; end of file after the zero one alone is
- * success. */
+ * success.  The request that begins it may carry a plan, whose stages enter and exec then take the place of the kept
+ * ones. */
 #pragma once
 
 #include "error.h"
@@ -21,6 +22,7 @@ enum {
 enum fp_request_kind {
     FP_KEEP = 'P',   /* run stage wait of the plan, keep the rest for start */
     FP_COMMIT = 'C', /* the container exists: wait for start */
+    FP_START = 'S',  /* on the other socket; a connection alone, of a start that died, does not begin anything */
 };
 
 struct fp_request {
@@ -28,9 +30,6 @@ struct fp_request {
     uint32_t plan_size;
     uint64_t slots; /* bit n: slot n follows, in ascending order, after the plan */
 };
-
-/* One byte asks for the start: a connection alone, of a start that died, does not begin anything. */
-#define FP_START_BYTE 'S'
 
 #define FP_INIT_NAME  "urunc:[1:init]" /* comm of the waiting init: how `created` is told from `running` */
 #define FP_ENTER_NAME "urunc:[2:enter]"

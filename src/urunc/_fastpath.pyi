@@ -23,7 +23,9 @@ def pack(operations: Iterable[tuple[object, ...]]) -> bytes:
 class Sandbox:
     """A container in the making; its urunc-init dies with this object unless it was released."""
 
-    def __init__(self, state_fd: int) -> None: ...
+    def __init__(self, state_fd: int, streams: tuple[int, ...] = ()) -> None:
+        """`streams`: descriptors for standard input, output and error of the container; -1 or none: the caller's."""
+
     @property
     def pid(self) -> int:
         """The pid of urunc-init, later of the monitor, in the caller's pid namespace; 0 before it exists."""
@@ -62,8 +64,14 @@ class State:
     def json(self, status: str) -> str:
         """Return the OCI state document with this status; pid 0 when stopped."""
 
-    def start(self, state_fd: int) -> None:
-        """Ask urunc-init to become the monitor; return when its execve has succeeded.  The lock is the caller's."""
+    def start(self, state_fd: int, plan: bytes = b"") -> None:
+        """Ask urunc-init to become the monitor; return when its execve has succeeded.  The lock is the caller's.
+
+        The stages enter and exec of `plan`, if one is given, take the place of those that urunc-init keeps.
+        """
+
+    def open_process(self) -> int:
+        """Return a pidfd of the container's process.  ProcessLookupError: it has ended."""
 
     def kill(self, number: int) -> None:
         """Send a signal by pidfd, SIGKILL where pid 1 would not see it.  ProcessLookupError: the process has ended."""
