@@ -81,6 +81,11 @@ cdef class Sandbox:
     def start_time(self):
         return self.sandbox.start_time
 
+    def take_pidfd(self):
+        cdef int fd = self.sandbox.pidfd
+        self.sandbox.pidfd = -1
+        return fd
+
     def execute(self, bytes plan, tuple descriptors=()):
         cdef fp_error error
         cdef int[64] slots

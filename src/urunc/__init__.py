@@ -1,6 +1,36 @@
 """urunc: an OCI container runtime whose containers are unikernels.
 
-The one rule: importing the package does no work and imports nothing.
+The one rule: importing the package does no work and imports nothing; the names of the embedding API come on first use.
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .api import Container, Runtime, State, Template
+    from .errors import HostError, SpecError, StateError, UnikernelError, UruncError
+    from .pool import Pool
+    from .streams import DEVNULL, PIPE, STDOUT
+
 __version__ = "0.1.0"
+__all__ = (
+    "DEVNULL",
+    "PIPE",
+    "STDOUT",
+    "Container",
+    "HostError",
+    "Pool",
+    "Runtime",
+    "SpecError",
+    "State",
+    "StateError",
+    "Template",
+    "UnikernelError",
+    "UruncError",
+)
+_MODULES = {"DEVNULL": "streams", "PIPE": "streams", "STDOUT": "streams", "Pool": "pool"}  # others: errors, api
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module urunc has no attribute {name}")
+    module = _MODULES.get(name) or ("errors" if name.endswith("Error") else "api")
+    return getattr(__import__(module, globals(), None, (name,), 1), name)

@@ -34,6 +34,9 @@ class Sandbox:
     def start_time(self) -> int:
         """Clock ticks from boot to the start of that process (proc_pid_stat(5), field 22)."""
 
+    def take_pidfd(self) -> int:
+        """Return the pidfd of that process, of a sandbox that was released; it is the caller's from now on."""
+
     def execute(self, plan: bytes, descriptors: tuple[int, ...] = ()) -> None:
         """Execute the stages sandbox and root; have urunc-init run stage wait and keep the rest for start.
 

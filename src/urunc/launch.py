@@ -23,12 +23,20 @@ if TYPE_CHECKING:
 class Launch:
     """One container in the making: `container` is locked and empty."""
 
-    def __init__(self, request: "Request", container: "state.Container", spec: "Spec", trace: "Trace") -> None:
+    def __init__(
+        self,
+        request: "Request",
+        container: "state.Container",
+        spec: "Spec",
+        trace: "Trace",
+        streams: "tuple[int, ...]" = (),
+    ) -> None:
         self.trace = trace
         self.request = request
         self.container = container
         self.spec = spec
-        self.sandbox = _fastpath.Sandbox(container.fd)
+        self.sandbox = _fastpath.Sandbox(container.fd, streams)
+        self.network = facts.Network()
         self.has_pid_file = False
         self.head, self.tail = state.document(spec, container.id)
 
@@ -38,11 +46,13 @@ class Launch:
         box = self.sandbox
         _fastpath.write_state(self.container.fd, status, box.pid, box.start_time, flags, self.head, self.tail)
 
-    def create(self, chosen: "Monitor", host: "Host", machine: "Callable[[facts.Network], Machine]") -> int:
-        """Bring the container to `created`; return the pid of its process.
+    @property
+    def pid(self) -> int:
+        """The pid of the container's process."""
+        return self.sandbox.pid
 
-        `machine` decides once the network is known.
-        """
+    def create(self, chosen: "Monitor", host: "Host", machine: "Callable[[facts.Network], Machine]") -> None:
+        """Bring the container to `created`; `machine` decides once the network is known."""
         spec, container = self.spec, self.container
         if spec.poststart or spec.poststop:
             state.write_hooks(container, spec)  # before the record, which says that they are there
@@ -53,10 +63,9 @@ class Launch:
         text = hooks.state(spec, container.id, "creating", self.sandbox.pid)
         hooks.run(spec.prestart, text, spec.bundle)
         hooks.run(spec.create_runtime, text, spec.bundle)
-        network = facts.network(spec, self.sandbox.pid)
+        self.network = facts.network(spec, self.sandbox.pid)
         self.trace.mark("hooks and network")
-        between, last = hooks.inside(spec, container.id, plan.ROOTFS_SLOT)
-        whole = plan.monitor(spec, chosen, machine(network), host, network, self.request.console_socket, between, last)
+        whole = self.plan(chosen, host, machine(self.network))
         self.sandbox.execute(_fastpath.pack(whole.operations), tuple(file.fd for file in whole.files))
         self.trace.mark("root of the monitor")
         self.write("created")
@@ -66,7 +75,12 @@ class Launch:
         self.sandbox.release()
         self.trace.mark("commit")
         self.trace.write()
-        return self.sandbox.pid
+
+    def plan(self, chosen: "Monitor", host: "Host", machine: "Machine") -> plan.Plan:
+        """Return how urunc-init becomes the monitor of `machine`, in the network that was found."""
+        between, last = hooks.inside(self.spec, self.container.id, plan.ROOTFS_SLOT)
+        console = self.request.console_socket
+        return plan.monitor(self.spec, chosen, machine, host, self.network, console, between, last)
 
     def discard(self) -> None:
         """Undo everything, the pid file too; the error that led here is not hidden by another."""

@@ -25,7 +25,7 @@ COLUMNS = ("id", "pid", "status", "bundle", "created", "owner")
 def list_(request: "Request") -> str:
     """Return the containers as JSON, as ids or as a table."""
     rows, foreign = [], False
-    for name in _names(request.root):
+    for name in names(request.root):
         with stored.open_(request.root, name, locked=False) as container:
             owner = container.owner()
             foreign = foreign or owner == "fallback"
@@ -58,7 +58,7 @@ def ps(request: "Request") -> str:
     return "\n".join([head, *(line for line in lines if line.split()[column] in wanted)])
 
 
-def _names(root: str) -> "list[str]":
+def names(root: str) -> "list[str]":
     try:
         names = os.listdir(root)
     except FileNotFoundError:
@@ -85,7 +85,7 @@ def _foreign_rows(request: "Request") -> "list[Row]":
         rows = json.loads(subprocess.run(command, capture_output=True, check=False).stdout) or []
     except (UruncError, OSError, ValueError):
         return []  # no such runtime, or it does not answer: ours are listed all the same
-    ours = {name for name in _names(request.root) if os.path.exists(f"{request.root}/{name}/record")}
+    ours = {name for name in names(request.root) if os.path.exists(f"{request.root}/{name}/record")}
     return [row for row in rows if row.get("id") not in ours]
 
 

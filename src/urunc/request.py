@@ -23,6 +23,7 @@ class Request(Record):
     systemd_cgroup: bool = False
     trace: str = ""
     config: str = "/etc/urunc/config.toml"  # from the environment, no option
+    hands_over: bool = True  # False in an embedding program, which must not become the fallback runtime
     # create, run, spec, exec
     bundle: str = ""
     pid_file: str = ""

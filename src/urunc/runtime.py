@@ -39,14 +39,17 @@ def create(request: "Request") -> None:
     make(request)
 
 
-def start(request: "Request") -> Outcome:
-    """Have the waiting process become the monitor; return when it has, or raise the step that failed."""
+def start(request: "Request", plan_bytes: bytes = b"") -> Outcome:
+    """Have the waiting process become the monitor; return when it has, or raise the step that failed.
+
+    `plan_bytes`, packed, takes the place of what create has planned for the start.
+    """
     with open_(request, locked=True) as container:
         record = container.record()
         lifecycle.check(container.status(record), "start", request.id)
         trace = Trace(request.trace, "start")
         try:
-            record.start(container.fd)
+            record.start(container.fd, plan_bytes)
         except OSError as error:
             raise advised(error) from None
         trace.mark("enter and exec")
@@ -170,12 +173,12 @@ class Wanted:
         return guest, chosen, self.host
 
     def machine(
-        self, guest: "unikernels.Guest", chosen: "monitors.Monitor", net: "facts.Network"
+        self, guest: "unikernels.Guest", chosen: "monitors.Monitor", net: "facts.Network", spec: "Spec | None" = None
     ) -> "monitors.Machine":
-        """Decide what the machine is, once the network is known."""
+        """Decide what the machine is, once the network is known; for `spec`, if it is not as it was read."""
         if self.unikernel is None or self.host is None:
             raise UnikernelError("an ordinary container has no machine")
-        return machine.machine_of(self.spec, self.unikernel, guest, chosen, self.host, net)
+        return machine.machine_of(spec or self.spec, self.unikernel, guest, chosen, self.host, net)
 
 
 def _check_monitors(settings: "Config", path: str) -> None:
@@ -195,18 +198,29 @@ def make(request: "Request") -> int:
     with Wanted(request) as wanted:
         if wanted.unikernel is None:
             delegate.execute(fallback_runtime(wanted.config), request)
-        _check_terminal(request, wanted.spec)
-        guest, chosen, host = wanted.prepare()
-        with stored.create(request.root, request.id) as container:
-            launch = Launch(request, container, wanted.spec, wanted.trace)
-            try:
-                return launch.create(chosen, host, lambda net: wanted.machine(guest, chosen, net))
-            except OSError as error:
-                launch.discard()
-                raise advised(error) from None
-            except BaseException:
-                launch.discard()
-                raise
+        return build(request, wanted, wanted.prepare()).pid
+
+
+def build(
+    request: "Request",
+    wanted: Wanted,
+    prepared: "tuple[unikernels.Guest, monitors.Monitor, facts.Host]",
+    streams: "tuple[int, ...]" = (),
+) -> Launch:
+    """Make the container that `wanted` describes; `prepared` is what its `prepare` has returned, which may be often."""
+    _check_terminal(request, wanted.spec)
+    guest, chosen, host = prepared
+    with stored.create(request.root, request.id) as container:
+        launch = Launch(request, container, wanted.spec, wanted.trace, streams)
+        try:
+            launch.create(chosen, host, lambda net: wanted.machine(guest, chosen, net))
+        except OSError as error:
+            launch.discard()
+            raise advised(error) from None
+        except BaseException:
+            launch.discard()
+            raise
+    return launch
 
 
 def _check_terminal(request: "Request", spec: "Spec") -> None:
@@ -223,6 +237,8 @@ def open_(request: "Request", *, locked: bool, force: bool = False) -> "stored.C
     owner = container.owner()
     if owner == "fallback":
         container.__exit__()
+        if not request.hands_over:
+            raise StateError(f"container {request.id} is one of the fallback runtime: use that for it")
         delegate.execute(fallback_runtime(config.load(request.config)), request)
     if owner == "nobody" and not force:
         container.__exit__()

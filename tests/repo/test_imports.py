@@ -15,13 +15,14 @@ COLD_EXTRAS = {
     "urunc.__main__": {"_imp"},  # a builtin: loads the native module
     "urunc.jsontext": {"_json"},  # the C scanner without the package: 0.5 ms, not 5
 }
-WARM = ("urunc.shim", "urunc.pack")  # long-running, a tool: may import what they like
+# long-running, a tool: may import what they like
+WARM = ("urunc.aio", "urunc.api", "urunc.pack", "urunc.pool", "urunc.shim")
 
 # From the bottom up: a module imports from the layers below its own, and a family from itself.
 LAYERS = (
     {"_record", "errors", "__init__"},
     {"_fastpath", "closure", "jsontext", "request"},
-    {"trace", "tree"},
+    {"pool", "streams", "trace", "tree"},
     {"annotations", "arguments", "cgroup", "config", "lifecycle", "monitors", "unikernels"},
     {"bundle", "delegate", "documents", "hooks", "kvm", "network", "state", "storage"},
     {"machine", "plan"},
@@ -29,7 +30,8 @@ LAYERS = (
     {"launch", "pack"},
     {"runtime"},
     {"foreground", "listing"},
-    {"cli"},
+    {"api", "cli"},
+    {"aio"},
     {"__main__", "shim"},
 )
 PURE = {

@@ -375,7 +375,7 @@ def osv(line: str) -> Parsed:
         variables.append(word.removeprefix("--env="))
         line = line[number + 1 :]
     found: list[str] = []
-    escapes = dict(zip('abfnrtv\\\'"', "\a\b\f\n\r\t\v\\'\"", strict=True))
+    escapes = dict(zip("abfnrtv\\'\"", "\a\b\f\n\r\t\v\\'\"", strict=True))
     while line := line.lstrip(" \t\n\v\f\r"):
         quoted, word, number = line[0] == '"', "", int(line[0] == '"')
         while number < len(line) and line[number] not in ('"' if quoted else " ;&!"):

@@ -1,0 +1,285 @@
+"""The embedding API: containers made and driven by a program that goes on running (docs/how-to/embed.md).
+
+The one rule: whatever goes wrong is an UruncError (SpecError, UnikernelError, HostError, StateError), and nothing here
+changes the process that calls: no chdir, umask, setns, signal handler or fork, from whatever thread.
+"""
+
+import os
+import threading
+
+from . import _fastpath, listing, runtime
+from ._record import Record, replace
+from .errors import StateError, UnikernelError
+from .jsontext import decode
+from .launch import advised
+from .request import Request
+from .streams import DEVNULL, Streams
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import BinaryIO, Self
+
+    from .launch import Launch
+    from .pool import Pool
+
+
+class State(Record):
+    """What is true of a container now (runtime-spec, runtime.md#state); `pid` is 0 when it has stopped."""
+
+    id: str
+    status: str  # creating, created, running, paused, stopped
+    pid: int
+    bundle: str
+    created: str  # RFC 3339
+    annotations: "tuple[tuple[str, str], ...]"
+
+
+class Runtime:
+    """The containers below the directory `root`; may be used by several threads at once.
+
+    `config` is the host's configuration file.  Containers made here and by the command line are the same.
+    """
+
+    def __init__(self, root: str = "/run/urunc", config: str = "/etc/urunc/config.toml") -> None:
+        self._request = Request(verb="state", root=os.path.abspath(root), config=config, hands_over=False)
+
+    def template(self, bundle: str) -> "Template":
+        """Read the bundle and the host once, for any number of containers; close it when there will be no more."""
+        return Template(replace(self._request, verb="create", bundle=os.path.abspath(bundle)))
+
+    def create(  # noqa: PLR0913  the streams are three
+        self,
+        container_id: str,
+        bundle: str,
+        *,
+        stdin: int = DEVNULL,
+        stdout: int = DEVNULL,
+        stderr: int = DEVNULL,
+        console_socket: str = "",
+    ) -> "Container":
+        """Make a container that waits for its start; see Template.create."""
+        with self.template(bundle) as template:
+            return template.create(
+                container_id, stdin=stdin, stdout=stdout, stderr=stderr, console_socket=console_socket
+            )
+
+    def pool(  # noqa: PLR0913  the streams are three
+        self,
+        template: "Template",
+        size: int,
+        *,
+        prefix: str = "pool",
+        stdin: int = DEVNULL,
+        stdout: int = DEVNULL,
+        stderr: int = DEVNULL,
+    ) -> "Pool":
+        """Keep `size` sandboxes of `template` ready (pool.py): taking one costs no more than a start.
+
+        The template stays the caller's to close, after the pool.  Streams are those of Template.create.
+        """
+        from .pool import Pool
+
+        return Pool(lambda name: template.create(name, stdin=stdin, stdout=stdout, stderr=stderr), size, prefix)
+
+    def get(self, container_id: str) -> "Container":
+        """Return a container that exists, whoever made it; StateError if there is none.
+
+        One that was made by another process can be waited for, but its exit status is its parent's alone.
+        """
+        request = replace(self._request, id=container_id)
+        with _told(), runtime.open_(request, locked=False) as container:
+            try:
+                pidfd = container.record().open_process()
+            except ProcessLookupError:
+                pidfd = -1
+        return Container(request, pidfd)
+
+    def __iter__(self) -> "Iterator[Container]":
+        """Go through the containers that are there now."""
+        for name in listing.names(self._request.root):
+            try:
+                yield self.get(name)
+            except StateError:
+                continue  # the fallback runtime's, half made, or just deleted
+
+
+class Template:
+    """A bundle that was read and checked, with its files open; a context manager.
+
+    What config.json, urunc.json and the host's configuration say is as it was when the template was made.
+    """
+
+    def __init__(self, request: Request) -> None:
+        with _told():
+            self._request = request
+            self._wanted = runtime.Wanted(request)
+            if self._wanted.unikernel is None:
+                raise UnikernelError(f"{request.bundle} asks for no unikernel: give it to runc or crun yourself")
+            self._prepared = self._wanted.prepare()
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files; containers made from it live on, but take no other arguments any more."""
+        self._wanted.__exit__()
+        self._wanted.host = None
+
+    def create(
+        self,
+        container_id: str,
+        *,
+        stdin: int = DEVNULL,
+        stdout: int = DEVNULL,
+        stderr: int = DEVNULL,
+        console_socket: str = "",
+    ) -> "Container":
+        """Make a container that waits for its start; StateError if the id is taken.
+
+        Streams are descriptors, borrowed for the call, PIPE, STDOUT or DEVNULL (streams.py).  A bundle with a terminal
+        has none and needs a `console_socket`.
+        """
+        request = replace(self._request, id=container_id, console_socket=console_socket)
+        with _told(), Streams(stdin, stdout, stderr) as streams:
+            launch = runtime.build(request, self._wanted, self._prepared, streams.theirs)
+            container = Container(request, launch.sandbox.take_pidfd(), launch, self)
+            container.stdin, container.stdout, container.stderr = streams.ours
+            return container
+
+    def plan(self, launch: "Launch", args: "tuple[str, ...]", env: "tuple[str, ...] | None") -> bytes:
+        """Return the plan of a container that was made, for another command; UnikernelError where that is too late."""
+        if self._wanted.host is None:
+            raise StateError("the template has been closed: start the container as it was created")
+        guest, chosen, host = self._prepared
+        spec = replace(self._wanted.spec, args=args, env=self._wanted.spec.env if env is None else env)
+        before, machine = (
+            self._wanted.machine(guest, chosen, launch.network, given) for given in (self._wanted.spec, spec)
+        )
+        if chosen.files(before) != chosen.files(machine):
+            raise UnikernelError(f"{chosen.name} reads its command line from a file made at create: create it with it")
+        return _fastpath.pack(launch.plan(chosen, host, machine).operations)
+
+
+class Container:
+    """One container.  As a context manager it is deleted at the end, running or not."""
+
+    def __init__(
+        self, request: Request, pidfd: int, launch: "Launch | None" = None, template: "Template | None" = None
+    ) -> None:
+        self.id = request.id
+        self.status: int | None = None  # exit status once `wait` has seen it; 128 + n for signal n
+        self.stdin: BinaryIO | None = None  # our ends of streams that are PIPE
+        self.stdout: BinaryIO | None = None
+        self.stderr: BinaryIO | None = None
+        self._request = request
+        self._pidfd = pidfd
+        self._launch = launch
+        self._template = template
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(
+        self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
+    ) -> None:
+        self.delete(force=True)
+        self.close()
+
+    def close(self) -> None:
+        """Close our ends of its pipes and the pidfd: it cannot be waited for any more; the container is not touched."""
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream is not None:
+                stream.close()
+        pidfd, self._pidfd = self._pidfd, -1
+        if pidfd >= 0:
+            os.close(pidfd)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def start(self, args: "tuple[str, ...]" = (), env: "tuple[str, ...] | None" = None) -> "tuple[str, ...]":
+        """Run the guest: return once the monitor executes; the warnings of poststart hooks.
+
+        `args` and `env`, if given, take the place of process.args and process.env of the bundle.
+        """
+        with _told():
+            plan = b""
+            if args or env is not None:
+                if self._launch is None or self._template is None:
+                    raise StateError(f"container {self.id} was made elsewhere: it starts as it was created")
+                plan = self._template.plan(self._launch, args or self._launch.spec.args, env)
+            return runtime.start(self._request, plan).warnings
+
+    def kill(self, signal: int = 15, *, if_running: bool = False) -> None:
+        """Send a signal; StateError if the container has stopped, unless `if_running`."""
+        with _told():
+            runtime.kill(replace(self._request, signal=int(signal), all=if_running))
+
+    def delete(self, *, force: bool = False) -> "tuple[str, ...]":
+        """Remove what create made, the container's end awaited first with `force`; the warnings of poststop hooks."""
+        with _told():
+            warnings = runtime.delete(replace(self._request, force=force)).warnings
+        self._reap()
+        return warnings
+
+    def state(self) -> State:
+        """Return what is true now; StateError once it is deleted."""
+        with _told():
+            text = runtime.state(self._request)
+        found = decode(text.encode("utf-8", "surrogateescape"), self.id)
+        fields = ("id", "status", "pid", "bundle", "created")
+        return State(**{key: found[key] for key in fields}, annotations=tuple(found["annotations"].items()))  # type: ignore[index]
+
+    def is_waiting(self) -> bool:
+        """Whether it can be started: created, its urunc-init alive."""
+        try:
+            return self.state().status == "created"
+        except StateError:
+            return False
+
+    def fileno(self) -> int:
+        """Return the pidfd of the container's process, readable once it has ended; -1 if it ended before `get`."""
+        return self._pidfd
+
+    def wait(self, timeout_s: "float | None" = None) -> "int | None":
+        """Wait for the end of the container's process; return its exit status, 128 + n for signal n.
+
+        None after `timeout_s`, or if the process is no child of ours.
+        """
+        import select
+
+        if self._pidfd >= 0:
+            poll = select.poll()
+            poll.register(self._pidfd, select.POLLIN)
+            if not poll.poll(None if timeout_s is None else max(0, int(timeout_s * 1000))):
+                return None
+        self._reap()
+        return self.status
+
+    def _reap(self) -> None:
+        with self._lock:
+            if self._pidfd < 0 or self.status is not None:
+                return
+            try:
+                ended = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
+            except ChildProcessError:
+                return  # another process made it, or its status went to somebody else's wait
+            if ended is not None:
+                self.status = ended.si_status if ended.si_code == os.CLD_EXITED else 128 + ended.si_status
+
+
+class _told:  # noqa: N801  reads as a word of the language
+    """Turns what the kernel refused into the error that says so in one line."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: "BaseException | None", __: object) -> None:
+        if isinstance(error, OSError):
+            raise advised(error) from error
