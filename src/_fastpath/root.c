@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#define INODES_MAX "1024" /* of a root: directories, links, nodes and mount points */
+
 static void set_slot(struct fp_sandbox *sandbox, int64_t slot, int fd)
 {
     if (sandbox->slots[slot] >= 0)
@@ -25,11 +27,12 @@ static int create_root(struct fp_sandbox *sandbox, int64_t size, int64_t mode, s
     if (context < 0)
         return fp_fail(error, "fsopen", "tmpfs");
     if (fp_fsconfig(context, FP_FSCONFIG_SET_STRING, "size", size_text) < 0 ||
+        fp_fsconfig(context, FP_FSCONFIG_SET_STRING, "nr_inodes", INODES_MAX) < 0 ||
         fp_fsconfig(context, FP_FSCONFIG_SET_STRING, "mode", mode_text) < 0 ||
         fp_fsconfig(context, FP_FSCONFIG_CMD_CREATE, NULL, NULL) < 0)
         return fp_fail(error, "fsconfig", "tmpfs");
-    /* device nodes are the reason for not being nodev */
-    int root = fp_fsmount(context, FP_MOUNT_ATTR_NOSUID);
+    /* device nodes are the reason for not being nodev; what executes is in a mount of its own */
+    int root = fp_fsmount(context, FP_MOUNT_ATTR_NOSUID | FP_MOUNT_ATTR_NOEXEC);
     if (root < 0)
         return fp_fail(error, "fsmount", "tmpfs");
     set_slot(sandbox, FP_SLOT_ROOT, root);

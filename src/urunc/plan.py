@@ -99,7 +99,6 @@ def _root(chosen: "Monitor", host: "Host", machine: "Machine", slots: "dict[str,
         ("root", ROOT_BYTES, 0o755),
         ("directory", "dev", 0o755),
         ("directory", "guest", 0o755),
-        ("directory", "tmp", 0o1777),
     ]
     if host.tree:
         operations.append(("directory", MONITOR_TREE, 0o755))
@@ -149,6 +148,7 @@ def _enter(
     own_uts = any(namespace.type == "uts" and not namespace.path for namespace in spec.namespaces)
     if (spec.hostname or spec.domainname) and not own_uts:
         raise SpecError("unable to set hostname without a private UTS namespace: add uts to linux.namespaces")
+    operations.append(("read_only",))
     operations += [("hostname", spec.hostname)] if spec.hostname else []
     operations += [("domainname", spec.domainname)] if spec.domainname else []
     return [*operations, ("pivot_root",), *start_hooks]
