@@ -122,6 +122,8 @@ def network(spec: "Spec", pid: int) -> Network:
     """Return what the network namespace of the process `pid` has for a guest (_fastpath.discover)."""
     from .unikernels import Interface
 
+    if _is_empty_network(spec):
+        return Network()
     found = _fastpath.discover(pid)
     if found is None:
         return Network()
@@ -141,6 +143,12 @@ def network(spec: "Spec", pid: int) -> Network:
         for name, index, mac, mtu, addresses in links
     )
     return Network(interfaces=interfaces, indexes=tuple(link[1] for link in links), taps=taps)
+
+
+def _is_empty_network(spec: "Spec") -> bool:
+    """Whether the namespace has just been made, and nobody has been called who could have put anything into it."""
+    own = any(namespace.type == "network" and not namespace.path for namespace in spec.namespaces)
+    return own and not spec.prestart and not spec.create_runtime
 
 
 def _name_servers(spec: "Spec") -> "tuple[str, ...]":
