@@ -41,6 +41,7 @@ cdef extern from "state.h":
         FP_STOPPED
     enum:
         FP_FLAG_HOOKS
+        FP_FLAG_TIMESTAMPS
     struct fp_record:
         uint32_t status
         uint32_t flags
@@ -51,6 +52,7 @@ cdef extern from "state.h":
     struct fp_state:
         fp_record record
         char *text
+        uint64_t entered_ns
     void fp_state_deinit(fp_state *state) nogil
     int fp_state_read(int state_fd, fp_state *ret, fp_error *error) nogil
     int fp_state_write(int state_fd, const fp_state *state, fp_error *error) nogil

@@ -24,6 +24,7 @@ OPERATIONS = {
 STAGES = {"sandbox": 0, "root": 1, "wait": 2, "enter": 3, "exec": 4}
 STATUSES = {fp_status_name(<fp_status>status).decode(): status for status in range(1, FP_STOPPED + 1)}
 FLAG_HOOKS = FP_FLAG_HOOKS
+FLAG_TIMESTAMPS = FP_FLAG_TIMESTAMPS
 
 
 cdef bytes integer(object value):
@@ -139,6 +140,10 @@ cdef class State:
     @property
     def flags(self):
         return self.state.record.flags
+
+    @property
+    def entered_ns(self):
+        return self.state.entered_ns
 
     def status(self):
         return fp_status_name(fp_state_status(&self.state)).decode()

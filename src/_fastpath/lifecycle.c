@@ -12,16 +12,25 @@
 
 #include <signal.h>
 #include <sys/socket.h>
+#include <time.h>
 
 enum { END_WAIT_MS = 10000 };
 
-static int await_exec(int fd, struct fp_error *error)
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static int await_exec(int fd, uint64_t *entered_ns, struct fp_error *error)
 {
     struct fp_error result;
     int received = fp_receive_result(fd, &result, error);
     if (received == 0)
         return fp_fail_with(error, ECONNRESET, "start", "urunc-init ended before it ran the monitor");
     if (received > 0 && result.number == 0) {
+        *entered_ns = now_ns();
         received = fp_receive_result(fd, &result, error); /* end of file: execve closed it */
         if (received == 0)
             return 0;
@@ -47,7 +56,7 @@ int fp_lifecycle_start_as(int state_fd, struct fp_state *state, const void *plan
     if (fd < 0 || fp_unix_address(state_fd, FP_SOCKET, &address) < 0 ||
         connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
         return fp_fail(error, "connect", FP_SOCKET);
-    if (fp_send_request(fd, &request, plan_fd, NULL, error) < 0 || await_exec(fd, error) < 0)
+    if (fp_send_request(fd, &request, plan_fd, NULL, error) < 0 || await_exec(fd, &state->entered_ns, error) < 0)
         return -1;
     unlinkat(state_fd, FP_SOCKET, 0);
     state->record.status = FP_RUNNING;

@@ -9,7 +9,8 @@
 enum fp_status { FP_CREATING = 1, FP_CREATED, FP_RUNNING, FP_PAUSED, FP_STOPPED };
 
 enum {
-    FP_FLAG_HOOKS = 1, /* hooks.json holds poststart or poststop hooks: start and delete need Python */
+    FP_FLAG_HOOKS = 1,      /* hooks.json holds poststart or poststop hooks: start and delete need Python */
+    FP_FLAG_TIMESTAMPS = 2, /* the host's configuration wants the steps of start written down: so does start */
 };
 
 /* The file `record`: this, then head_size and tail_size bytes of JSON around the two values that change. */
@@ -26,7 +27,8 @@ struct fp_record {
 
 struct fp_state {
     struct fp_record record;
-    char *text; /* head and tail; owned */
+    char *text;          /* head and tail; owned */
+    uint64_t entered_ns; /* CLOCK_MONOTONIC when urunc-init was about to execute the monitor; not in the file */
 };
 
 void fp_state_deinit(struct fp_state *state);

@@ -20,6 +20,9 @@ FLAG_HOOKS: int
 def pack(operations: Iterable[tuple[object, ...]]) -> bytes:
     """Return a plan in its wire format (plan.h).  KeyError or ValueError for an operation that C does not know."""
 
+FLAG_TIMESTAMPS: int
+"""The host's configuration wants the steps of its start written down."""
+
 class Sandbox:
     """A container in the making; its urunc-init dies with this object unless it was released."""
 
@@ -61,6 +64,10 @@ class State:
     def start_time(self) -> int: ...
     @property
     def flags(self) -> int: ...
+    @property
+    def entered_ns(self) -> int:
+        """CLOCK_MONOTONIC when urunc-init was about to execute the monitor, after `start`; 0 before."""
+
     def status(self) -> str:
         """Return creating, created, running or stopped, judged by the process as it is now."""
 

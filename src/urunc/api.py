@@ -7,7 +7,7 @@ changes the process that calls: no chdir, umask, setns, signal handler or fork, 
 import os
 import threading
 
-from . import _fastpath, listing, runtime
+from . import _fastpath, listing, runtime, spans
 from ._record import Record, replace
 from .errors import StateError, UnikernelError
 from .jsontext import decode
@@ -39,11 +39,14 @@ class State(Record):
 class Runtime:
     """The containers below the directory `root`; may be used by several threads at once.
 
-    `config` is the host's configuration file.  Containers made here and by the command line are the same.
+    `config` is the host's configuration file.  Containers made here and by the command line are the same.  The time of
+    every step goes to the file `trace` (Chrome's trace format), and to OpenTelemetry if that is installed.
     """
 
-    def __init__(self, root: str = "/run/urunc", config: str = "/etc/urunc/config.toml") -> None:
-        self._request = Request(verb="state", root=os.path.abspath(root), config=config, hands_over=False)
+    def __init__(self, root: str = "/run/urunc", config: str = "/etc/urunc/config.toml", trace: str = "") -> None:
+        self._request = Request(
+            verb="state", root=os.path.abspath(root), config=config, hands_over=False, trace=trace, spans=spans.sinks()
+        )
 
     def template(self, bundle: str) -> "Template":
         """Read the bundle and the host once, for any number of containers; close it when there will be no more."""
@@ -118,6 +121,7 @@ class Template:
             if self._wanted.unikernel is None:
                 raise UnikernelError(f"{request.bundle} asks for no unikernel: give it to runc or crun yourself")
             self._prepared = self._wanted.prepare()
+            self._wanted.trace.write()
 
     def __enter__(self) -> "Self":
         return self

@@ -9,7 +9,7 @@ from . import runtime
 from ._record import replace
 from .errors import UruncError
 from .request import Outcome, Request
-from .trace import Trace
+from .trace import Trace, sinks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def run(request: Request) -> "Outcome | str":
                 if request.detach:
                     return Outcome(warnings=warnings)
                 session.attach()
-                trace = Trace(request.trace, "run")
+                trace = Trace("run", request.id)
+                trace.listen(sinks(request.trace, "", ()))
                 status = _status(os.waitpid(pid, 0)[1])
             trace.mark("the monitor runs")
         except BaseException:

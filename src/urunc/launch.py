@@ -38,13 +38,13 @@ class Launch:
         self.sandbox = _fastpath.Sandbox(container.fd, streams)
         self.network = facts.Network()
         self.has_pid_file = False
+        self.flags = _fastpath.FLAG_HOOKS if spec.poststart or spec.poststop else 0
         self.head, self.tail = state.document(spec, container.id)
 
     def write(self, status: str) -> None:
         """Write the record: from the first one on, every command knows this container."""
-        flags = _fastpath.FLAG_HOOKS if self.spec.poststart or self.spec.poststop else 0
         box = self.sandbox
-        _fastpath.write_state(self.container.fd, status, box.pid, box.start_time, flags, self.head, self.tail)
+        _fastpath.write_state(self.container.fd, status, box.pid, box.start_time, self.flags, self.head, self.tail)
 
     @property
     def pid(self) -> int:

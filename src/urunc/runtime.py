@@ -23,7 +23,7 @@ from . import state as stored
 from .errors import HostError, StateError, UnikernelError, UruncError
 from .launch import Launch, advised
 from .request import Outcome
-from .trace import Trace
+from .trace import Trace, sinks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,17 +47,25 @@ def start(request: "Request", plan_bytes: bytes = b"") -> Outcome:
     with open_(request, locked=True) as container:
         record = container.record()
         lifecycle.check(container.status(record), "start", request.id)
-        trace = Trace(request.trace, "start")
+        trace = Trace("start", request.id)
+        trace.listen(sinks(request.trace, _timestamps(request, record), request.spans))
+        trace.mark("state")
         try:
             record.start(container.fd, plan_bytes)
         except OSError as error:
             raise advised(error) from None
-        trace.mark("enter and exec")
+        trace.mark("enter", record.entered_ns)
+        trace.mark("exec")
         trace.write()
         if not record.flags & _fastpath.FLAG_HOOKS:
             return Outcome()
         kept = hooks.load(container.fd)
         return Outcome(warnings=hooks.run_kept(kept, "poststart", request.id, "running", record.pid))
+
+
+def _timestamps(request: "Request", record: "_fastpath.State") -> str:
+    """Return where they go; the flag spares every other start the look at the configuration."""
+    return config.load(request.config).timestamps if record.flags & _fastpath.FLAG_TIMESTAMPS else ""
 
 
 def kill(request: "Request") -> None:
@@ -142,8 +150,9 @@ class Wanted:
     """What a create is about, read and checked before anything is made; a context manager that closes its files."""
 
     def __init__(self, request: "Request") -> None:
-        self.trace = Trace(request.trace, "create")
+        self.trace = Trace("create" if request.hands_over else "template", request.id)
         self.config: Config = config.load(request.config)
+        self.trace.listen(sinks(request.trace, self.config.timestamps, request.spans))
         _check_monitors(self.config, request.config)
         self.trace.mark("configuration")
         self.spec: Spec = bundle.load(request.bundle)
@@ -210,8 +219,10 @@ def build(
     """Make the container that `wanted` describes; `prepared` is what its `prepare` has returned, which may be often."""
     _check_terminal(request, wanted.spec)
     guest, chosen, host = prepared
+    trace = wanted.trace if request.hands_over else wanted.trace.another("create", request.id)
     with stored.create(request.root, request.id) as container:
-        launch = Launch(request, container, wanted.spec, wanted.trace, streams)
+        launch = Launch(request, container, wanted.spec, trace, streams)
+        launch.flags |= _fastpath.FLAG_TIMESTAMPS if wanted.config.timestamps else 0
         try:
             launch.create(chosen, host, lambda net: wanted.machine(guest, chosen, net))
         except OSError as error:

@@ -1,5 +1,6 @@
 """`urunc run`, which is all of a life in one command."""
 
+import json
 import os
 import re
 import signal
@@ -70,3 +71,15 @@ def test_run_dry_run_prints_the_plan_and_makes_nothing(urunc: Runtime, bundle: M
         assert stage in text.splitlines()
     assert re.search(r"^/\S*qemu-system-x86_64 .*-append 'panic=-1 .*-- exit=halt'$", text, re.MULTILINE)
     assert [] == urunc.remains()
+
+
+def test_timestamps_of_create_and_start(urunc: Runtime, bundle: Callable[..., Path], tmp_path: Path) -> None:
+    """Both commands write them where the host's configuration says, in the order of the Go implementation's numbers."""
+    stamps = tmp_path / "stamps"
+    urunc.config.write_text(f'timestamps = "{stamps}"\n')
+    urunc.good("create", "--bundle", bundle(), "c")
+    urunc.good("start", "c")
+
+    lines = [json.loads(line) for line in stamps.read_text().splitlines()]
+    assert [f"TS{number:02}" for number in range(19)] == [line["timestampID"] for line in lines]
+    assert sorted(line["time"] for line in lines) == [line["time"] for line in lines]

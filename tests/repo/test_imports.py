@@ -16,13 +16,13 @@ COLD_EXTRAS = {
     "urunc.jsontext": {"_json"},  # the C scanner without the package: 0.5 ms, not 5
 }
 # long-running, a tool: may import what they like
-WARM = ("urunc.aio", "urunc.api", "urunc.pack", "urunc.pool", "urunc.shim")
+WARM = ("urunc.aio", "urunc.api", "urunc.pack", "urunc.pool", "urunc.shim", "urunc.spans")
 
 # From the bottom up: a module imports from the layers below its own, and a family from itself.
 LAYERS = (
     {"_record", "errors", "__init__"},
     {"_fastpath", "closure", "jsontext", "request"},
-    {"pool", "streams", "trace", "tree"},
+    {"pool", "spans", "streams", "trace", "tree"},
     {"annotations", "arguments", "cgroup", "config", "lifecycle", "monitors", "unikernels"},
     {"bundle", "delegate", "documents", "hooks", "kvm", "network", "state", "storage"},
     {"machine", "plan"},

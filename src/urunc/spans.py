@@ -1,0 +1,39 @@
+"""The steps of create and start as OpenTelemetry spans, for programs that embed urunc.
+
+The one rule: without the library, or without a tracer provider, nothing is made and nothing costs anything.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .trace import Sink
+
+
+def sinks() -> "tuple[Sink, ...]":
+    """Return who turns steps into spans: nobody if opentelemetry-api is not installed."""
+    try:
+        from opentelemetry import trace
+    except ImportError:
+        return ()
+    from . import __version__
+
+    tracer = trace.get_tracer("urunc", __version__)
+    return (lambda command, container_id, marks: _write(tracer, command, container_id, marks),)
+
+
+def _write(tracer: "Any", command: str, container_id: str, marks: "list[tuple[str, int]]") -> None:
+    """Make a span of the command, below the caller's current one, and one of each step below it."""
+    import itertools
+    import time
+
+    from opentelemetry import trace
+
+    offset = time.time_ns() - time.monotonic_ns()
+    attributes = {"container.id": container_id, "container.runtime": "urunc"}
+    begin, end = marks[0][1] + offset, marks[-1][1] + offset
+    parent = tracer.start_span(f"urunc {command}", start_time=begin, attributes=attributes)
+    context = trace.set_span_in_context(parent)
+    for (_, before), (step, at) in itertools.pairwise(marks):
+        tracer.start_span(step, context=context, start_time=before + offset).end(at + offset)
+    parent.end(end)
