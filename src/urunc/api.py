@@ -150,7 +150,8 @@ class Template:
         """
         request = replace(self._request, id=container_id, console_socket=console_socket)
         with _told(), Streams(stdin, stdout, stderr) as streams:
-            launch = runtime.build(request, self._wanted, self._prepared, streams.theirs)
+            theirs = streams.theirs
+            launch = runtime.build(request, self._wanted, self._prepared, lambda fd: _fastpath.Sandbox(fd, theirs))
             container = Container(request, launch.sandbox.take_pidfd(), launch, self)
             container.stdin, container.stdout, container.stderr = streams.ours
             return container

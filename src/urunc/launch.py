@@ -29,13 +29,13 @@ class Launch:
         container: "state.Container",
         spec: "Spec",
         trace: "Trace",
-        streams: "tuple[int, ...]" = (),
+        executor: "Callable[[int], _fastpath.Sandbox]" = _fastpath.Sandbox,
     ) -> None:
         self.trace = trace
         self.request = request
         self.container = container
         self.spec = spec
-        self.sandbox = _fastpath.Sandbox(container.fd, streams)
+        self.sandbox = executor(container.fd)
         self.network = facts.Network()
         self.has_pid_file = False
         self.flags = _fastpath.FLAG_HOOKS if spec.poststart or spec.poststop else 0

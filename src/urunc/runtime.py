@@ -27,6 +27,7 @@ from .trace import Trace, sinks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from .bundle import Spec
@@ -214,14 +215,17 @@ def build(
     request: "Request",
     wanted: Wanted,
     prepared: "tuple[unikernels.Guest, monitors.Monitor, facts.Host]",
-    streams: "tuple[int, ...]" = (),
+    executor: "Callable[[int], _fastpath.Sandbox]" = _fastpath.Sandbox,
 ) -> Launch:
-    """Make the container that `wanted` describes; `prepared` is what its `prepare` has returned, which may be often."""
+    """Make the container that `wanted` describes; `prepared` is what its `prepare` has returned, which may be often.
+
+    `executor` makes what executes plans, of the descriptor of the state directory.
+    """
     _check_terminal(request, wanted.spec)
     guest, chosen, host = prepared
     trace = wanted.trace if request.hands_over else wanted.trace.another("create", request.id)
     with stored.create(request.root, request.id) as container:
-        launch = Launch(request, container, wanted.spec, trace, streams)
+        launch = Launch(request, container, wanted.spec, trace, executor)
         launch.flags |= _fastpath.FLAG_TIMESTAMPS if wanted.config.timestamps else 0
         try:
             launch.create(chosen, host, lambda net: wanted.machine(guest, chosen, net))
