@@ -6,10 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import cgroups
 from tests.container import CONFIG, KNOWN, PROGRAM, UNIKERNEL, Runtime, children, end_orphans, merged, write_bundle
 from tests.guests import build
 
 PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
+
+
+@pytest.fixture(scope="session", autouse=True)
+def control_groups() -> Iterator[None]:
+    """Containers of this session have their cgroups below one of its own."""
+    with cgroups.session():
+        yield
 
 
 @pytest.fixture(scope="session")

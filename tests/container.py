@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests import cgroups
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROGRAM = Path(os.environ.get("URUNC_TEST_PROGRAM") or REPOSITORY / "dist" / "urunc")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -81,6 +83,7 @@ class Runtime:
         self.config = directory / "config.toml"
         self.environment = {"PATH": PATH, "URUNC_CONFIG_FILE": str(self.config)}
         self.mounts_before = mounts(directory)
+        self.cgroups_before = cgroups.left()
         self.output = directory / "out.0"  # of the last command
         self.count = 0
 
@@ -151,10 +154,11 @@ class Runtime:
         self.await_status("stopped", name)
 
     def remains(self) -> list[str]:
-        """Return what is left of all containers: state directories, living processes, mounts."""
+        """Return what is left of all containers: state directories, living processes, cgroups, mounts."""
         entries = set(os.listdir(self.root)) if self.root.exists() else set()
         left = [f"state {name}" for name in sorted(entries - {".lock"})]
         left += [f"process {pid} {comm(pid)}" for pid in orphans()]
+        left += [f"cgroup {path}" for path in cgroups.left() if path not in self.cgroups_before]
         return left + [f"mount {mount}" for mount in mounts(self.directory) - self.mounts_before]
 
     def clean(self) -> None:

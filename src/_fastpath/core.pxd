@@ -36,6 +36,31 @@ cdef extern from "execute.h":
 cdef extern from "sealed.h":
     int fp_sealed_memfd(const char *name, const void *data, size_t size, bint executable, fp_error *error) nogil
 
+cdef extern from "cgroup.h":
+    struct fp_hierarchy:
+        const char *controllers
+        const char *mount
+        const char *root
+        const char *own
+    struct fp_cgroup_layout:
+        fp_hierarchy items[1]
+        int count
+    int fp_cgroup_layout_read(fp_cgroup_layout *ret, fp_error *error) nogil
+    void fp_cgroup_layout_deinit(fp_cgroup_layout *layout) nogil
+    struct fp_cgroup:
+        const char *controllers
+        const char *path
+    struct fp_cgroup_list:
+        fp_cgroup items[1]
+        int count
+    struct fp_pids:
+        int *items
+        size_t count
+        size_t room
+    int fp_cgroup_processes(const char *path, fp_pids *ret, fp_error *error) nogil
+    int fp_cgroup_write(int dirfd, const char *file, const char *value, fp_error *error) nogil
+    int fp_cgroup_devices(int dirfd, const int64_t *rules, size_t count, fp_error *error) nogil
+
 cdef extern from "state.h":
     enum fp_status:
         FP_STOPPED
@@ -53,6 +78,7 @@ cdef extern from "state.h":
         fp_record record
         char *text
         uint64_t entered_ns
+        fp_cgroup_list cgroups
     void fp_state_deinit(fp_state *state) nogil
     int fp_state_read(int state_fd, fp_state *ret, fp_error *error) nogil
     int fp_state_write(int state_fd, const fp_state *state, fp_error *error) nogil
@@ -69,6 +95,8 @@ cdef extern from "lifecycle.h":
     int fp_lifecycle_start(int state_fd, fp_state *state, fp_error *error) nogil
     int fp_lifecycle_start_as(int state_fd, fp_state *state, const void *plan, size_t size, fp_error *error) nogil
     int fp_lifecycle_kill(const fp_state *state, int number, fp_error *error) nogil
+    int fp_lifecycle_kill_all(const fp_state *state, int number, fp_error *error) nogil
+    int fp_lifecycle_pause(const fp_state *state, bint paused, fp_error *error) nogil
     int fp_lifecycle_end(const fp_state *state, fp_error *error) nogil
 
 cdef extern from "process.h":

@@ -2,6 +2,7 @@
 /* The caller's half of the executor: makes what a plan names, starts urunc-init, hands it the rest. */
 #pragma once
 
+#include "cgroup.h"
 #include "plan.h"
 #include "process.h"
 #include <sys/un.h>
@@ -26,6 +27,7 @@ struct fp_sandbox {
     int slots[FP_SLOT_COUNT];
     struct fp_join joins[FP_JOINS_MAX];
     int join_count;
+    struct fp_cgroups cgroups;
 };
 
 void fp_sandbox_init(struct fp_sandbox *sandbox, int state_fd);

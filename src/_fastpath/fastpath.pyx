@@ -27,6 +27,10 @@ FLAG_HOOKS = FP_FLAG_HOOKS
 FLAG_TIMESTAMPS = FP_FLAG_TIMESTAMPS
 
 
+cdef str decoded(const char *value):
+    return (<bytes>value).decode("utf-8", "surrogateescape")
+
+
 cdef bytes integer(object value):
     return int(value).to_bytes(8, "little", signed=True)
 
@@ -180,6 +184,25 @@ cdef class State:
         if fp_lifecycle_kill(&self.state, number, &error) < 0:
             raise_error(&error)
 
+    def kill_all(self, int number):
+        cdef fp_error error
+        error.number = 0
+        if fp_lifecycle_kill_all(&self.state, number, &error) < 0:
+            raise_error(&error)
+
+    def pause(self, bint paused):
+        cdef fp_error error
+        cdef int status
+        error.number = 0
+        with nogil:
+            status = fp_lifecycle_pause(&self.state, paused, &error)
+        if status < 0:
+            raise_error(&error)
+
+    def cgroups(self):
+        return tuple([(decoded(self.state.cgroups.items[i].controllers), decoded(self.state.cgroups.items[i].path))
+                      for i in range(self.state.cgroups.count)])
+
     def end(self):
         cdef fp_error error
         cdef int status
@@ -188,6 +211,50 @@ cdef class State:
             status = fp_lifecycle_end(&self.state, &error)
         if status < 0:
             raise_error(&error)
+
+
+def cgroup_layout():
+    cdef fp_error error
+    cdef fp_cgroup_layout layout
+    error.number = 0
+    if fp_cgroup_layout_read(&layout, &error) < 0:
+        raise_error(&error)
+    try:
+        return tuple([(decoded(layout.items[i].controllers), decoded(layout.items[i].mount),
+                       decoded(layout.items[i].root), decoded(layout.items[i].own)) for i in range(layout.count)])
+    finally:
+        fp_cgroup_layout_deinit(&layout)
+
+
+def cgroup_processes(str path):
+    cdef fp_error error
+    cdef fp_pids pids
+    cdef bytes name = fsencode(path)
+    error.number = 0
+    pids.items = NULL
+    pids.count = 0
+    pids.room = 0
+    try:
+        if fp_cgroup_processes(name, &pids, &error) < 0:
+            raise_error(&error)
+        return tuple([pids.items[i] for i in range(pids.count)])
+    finally:
+        free(pids.items)
+
+
+def cgroup_write(int dirfd, str file, str value):
+    cdef fp_error error
+    error.number = 0
+    if fp_cgroup_write(dirfd, fsencode(file), fsencode(value), &error) < 0:
+        raise_error(&error)
+
+
+def cgroup_devices(int dirfd, rules):
+    cdef fp_error error
+    cdef bytes packed = b"".join([integer(rule) for rule in rules])
+    error.number = 0
+    if fp_cgroup_devices(dirfd, <const int64_t *><const char *>packed, len(packed) // 8, &error) < 0:
+        raise_error(&error)
 
 
 def write_state(int state_fd, str status, int64_t pid, uint64_t start_time, int flags, str head, str tail):

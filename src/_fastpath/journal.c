@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "journal.h"
 
+#include "cgroup.h"
 #include "cleanup.h"
 #include "kernel.h"
 #include "netns.h"
@@ -61,14 +62,35 @@ int fp_journal_add(int state_fd, const char *kind, const char *words, struct fp_
     int length = snprintf(line, sizeof(line), "%s %s\n", kind, words);
     if (length >= (int)sizeof(line) || strchr(words, '\n'))
         return fp_fail_with(error, EINVAL, "journal", words);
+    return fp_journal_add_lines(state_fd, line, (size_t)length, error);
+}
+
+int fp_journal_add_lines(int state_fd, const char *lines, size_t size, struct fp_error *error)
+{
     _cleanup_close_ int fd = openat(state_fd, FP_JOURNAL, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0 || write(fd, line, (size_t)length) != length)
+    if (fd < 0 || write(fd, lines, size) != (ssize_t)size)
         return fp_fail(error, "write", FP_JOURNAL);
     return 0;
 }
 
-static void undo_line(const char *line, struct fp_error *error)
+/* What is frozen does not end, not even by SIGKILL (version 1). */
+static void thaw(int state_fd)
 {
+    struct fp_error ignored = {0};
+    struct fp_cgroup_list list;
+    if (fp_cgroup_list_read(state_fd, &list, &ignored) < 0)
+        return;
+    const struct fp_cgroup *freezer = fp_cgroup_freezer(&list);
+    if (freezer && fp_cgroup_is_frozen(freezer))
+        fp_cgroup_freeze(freezer, false, &ignored);
+    fp_cgroup_list_deinit(&list);
+}
+
+/* Of a cgroup without a process in the journal nobody was let in: whoever is there is not ours. */
+static void undo_line(const char *line, bool had_process, struct fp_error *error)
+{
+    if (strncmp(line, "cgroup ", 7) == 0)
+        fp_cgroup_undo(line + 7, had_process, error);
     for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
         size_t length = strlen(kinds[i].kind);
         if (strncmp(line, kinds[i].kind, length) == 0 && line[length] == ' ')
@@ -91,11 +113,13 @@ int fp_journal_undo(int state_fd, struct fp_error *error)
     /* a line without its end was cut by a crash: what it names was not made yet, or is a prefix nobody owns */
     while (size && text[size - 1] != '\n')
         size--;
+    thaw(state_fd);
+    bool had_process = memmem(text, size, "process ", 8) == text || memmem(text, size, "\nprocess ", 9);
     while (size) {
         text[size - 1] = '\0';
         char *start = memrchr(text, '\n', size - 1);
         start = start ? start + 1 : text;
-        undo_line(start, error);
+        undo_line(start, had_process, error);
         size = (size_t)(start - text);
     }
     if (error->number)

@@ -25,6 +25,8 @@ enum {
     FP_RESOLVE_IN_ROOT = 0x10,
 };
 
+#define FP_CLONE_INTO_CGROUP UINT64_C(0x200000000)
+
 struct fp_mount_attr {
     uint64_t attr_set, attr_clr, propagation, userns_fd;
 };

@@ -63,15 +63,47 @@ int fp_lifecycle_start_as(int state_fd, struct fp_state *state, const void *plan
     return fp_state_write(state_fd, state, error);
 }
 
+/* What is frozen by version 1 does not even die.  Nothing that fails here is worth a word: it has its signal. */
+static void thaw(const struct fp_state *state)
+{
+    struct fp_error ignored = {0};
+    const struct fp_cgroup *freezer = fp_cgroup_freezer(&state->cgroups);
+    if (freezer && fp_cgroup_is_frozen(freezer))
+        fp_cgroup_freeze(freezer, false, &ignored);
+}
+
 int fp_lifecycle_kill(const struct fp_state *state, int number, struct fp_error *error)
 {
     pid_t pid = (pid_t)state->record.pid;
     _cleanup_close_ int pidfd = fp_process_open(pid, state->record.start_time);
     if (pidfd < 0)
         return fp_fail(error, "kill", NULL);
-    if (fp_pidfd_send_signal(pidfd, fp_process_effective_signal(pid, number)) < 0)
+    int sent = fp_process_effective_signal(pid, number);
+    if (fp_pidfd_send_signal(pidfd, sent) < 0)
         return fp_fail(error, "kill", NULL);
+    if (sent == SIGKILL)
+        thaw(state);
     return 0;
+}
+
+int fp_lifecycle_kill_all(const struct fp_state *state, int number, struct fp_error *error)
+{
+    if (!state->cgroups.count)
+        return fp_lifecycle_kill(state, number, error);
+    const struct fp_cgroup *freezer = fp_cgroup_freezer(&state->cgroups);
+    if (fp_cgroup_signal((freezer ? freezer : state->cgroups.items)->path, number, error) < 0)
+        return -1;
+    if (number == SIGKILL)
+        thaw(state);
+    return 0;
+}
+
+int fp_lifecycle_pause(const struct fp_state *state, bool paused, struct fp_error *error)
+{
+    const struct fp_cgroup *freezer = fp_cgroup_freezer(&state->cgroups);
+    if (!freezer)
+        return fp_fail_with(error, ENOTSUP, "pause", "the container is in no cgroup with a freezer");
+    return fp_cgroup_freeze(freezer, paused, error);
 }
 
 int fp_lifecycle_end(const struct fp_state *state, struct fp_error *error)
@@ -81,6 +113,7 @@ int fp_lifecycle_end(const struct fp_state *state, struct fp_error *error)
         return errno == ESRCH ? 0 : fp_fail(error, "pidfd_open", NULL);
     if (fp_pidfd_send_signal(pidfd, SIGKILL) < 0 && errno != ESRCH)
         return fp_fail(error, "kill", NULL);
+    thaw(state);
     if (!fp_process_wait(pidfd, END_WAIT_MS))
         return fp_fail_with(error, ETIMEDOUT, "kill", "the process does not end");
     return 0;

@@ -14,5 +14,11 @@ int fp_lifecycle_start_as(int state_fd, struct fp_state *state, const void *plan
 /* Send `number` to the container's process, by pidfd; ESRCH if it has ended. */
 int fp_lifecycle_kill(const struct fp_state *state, int number, struct fp_error *error);
 
+/* Send it to every process of the container's cgroup, to those that a monitor has left behind too. */
+int fp_lifecycle_kill_all(const struct fp_state *state, int number, struct fp_error *error);
+
+/* Freeze the container's cgroup, or thaw it. */
+int fp_lifecycle_pause(const struct fp_state *state, bool paused, struct fp_error *error);
+
 /* SIGKILL, and wait until the process has ended; nothing to do for one that has. */
 int fp_lifecycle_end(const struct fp_state *state, struct fp_error *error);

@@ -21,6 +21,7 @@ void fp_state_deinit(struct fp_state *state)
 {
     free(state->text);
     state->text = NULL;
+    fp_cgroup_list_deinit(&state->cgroups);
 }
 
 int fp_state_read(int state_fd, struct fp_state *ret, struct fp_error *error)
@@ -44,6 +45,10 @@ int fp_state_read(int state_fd, struct fp_state *ret, struct fp_error *error)
         return fp_fail_with(error, EINVAL, "read", "record: cut short");
     }
     ret->text[size] = '\0';
+    if (fp_cgroup_list_read(state_fd, &ret->cgroups, error) < 0) {
+        fp_state_deinit(ret);
+        return -1;
+    }
     return 0;
 }
 
@@ -83,6 +88,9 @@ enum fp_status fp_state_status(const struct fp_state *state)
     if (!fp_process_stat((pid_t)record->pid, &process) || process.start_time != record->start_time ||
         process.state == 'Z' || process.state == 'X')
         return FP_STOPPED;
+    const struct fp_cgroup *freezer = fp_cgroup_freezer(&state->cgroups);
+    if (freezer && fp_cgroup_is_frozen(freezer))
+        return FP_PAUSED;
     return strcmp(process.comm, FP_INIT_NAME) == 0 ? FP_CREATED : FP_RUNNING;
 }
 

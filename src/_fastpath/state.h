@@ -2,6 +2,7 @@
 /* <root>/<id>/: the flat record of a container that C reads and writes, and its lock. */
 #pragma once
 
+#include "cgroup.h"
 #include "error.h"
 #include <stdint.h>
 #include <sys/types.h>
@@ -29,6 +30,7 @@ struct fp_state {
     struct fp_record record;
     char *text;          /* head and tail; owned */
     uint64_t entered_ns; /* CLOCK_MONOTONIC when urunc-init was about to execute the monitor; not in the file */
+    struct fp_cgroup_list cgroups;
 };
 
 void fp_state_deinit(struct fp_state *state);

@@ -69,7 +69,7 @@ class State:
         """CLOCK_MONOTONIC when urunc-init was about to execute the monitor, after `start`; 0 before."""
 
     def status(self) -> str:
-        """Return creating, created, running or stopped, judged by the process as it is now."""
+        """Return creating, created, running, paused or stopped, judged by process and cgroup as they are now."""
 
     def json(self, status: str) -> str:
         """Return the OCI state document with this status; pid 0 when stopped."""
@@ -86,8 +86,34 @@ class State:
     def kill(self, number: int) -> None:
         """Send a signal by pidfd, SIGKILL where pid 1 would not see it.  ProcessLookupError: the process has ended."""
 
+    def kill_all(self, number: int) -> None:
+        """Send a signal to every process of the container's cgroup."""
+
+    def pause(self, paused: bool) -> None:
+        """Freeze the container's cgroup or thaw it; return when that is so (TimeoutError after 10 s).
+
+        OSError ENOTSUP: it is in no cgroup with a freezer.
+        """
+
+    def cgroups(self) -> tuple[tuple[str, str], ...]:
+        """Return the container's cgroups: controllers ("cgroup2" for cgroup2), directory."""
+
     def end(self) -> None:
         """Send SIGKILL and wait for the end, 10 s at most (TimeoutError)."""
+
+def cgroup_layout() -> tuple[tuple[str, str, str, str], ...]:
+    """Return the hierarchies that are mounted: controllers ("cgroup2" for cgroup2), where, what of it, the caller's own
+    cgroup.  cgroup2 alone where it is on /sys/fs/cgroup.
+    """
+
+def cgroup_processes(path: str) -> tuple[int, ...]:
+    """Return the processes of a cgroup and of those below it, in the caller's pid namespace; none if it is gone."""
+
+def cgroup_write(dirfd: int, file: str, value: str) -> None:
+    """Write `value` to a file of the cgroup `dirfd`, by one write(2).  FileNotFoundError: it has no such limit."""
+
+def cgroup_devices(dirfd: int, rules: Sequence[int]) -> None:
+    """Have the cgroup2 `dirfd` grant devices by `rules` (devices.words), and by nothing that was set before."""
 
 def write_state(state_fd: int, status: str, pid: int, start_time: int, flags: int, head: str, tail: str) -> None:
     """Write record and state.json, each atomically.  `head` and `tail` are the JSON around pid and status."""

@@ -4,6 +4,7 @@ The one rule: every value passes an accessor, by the tables at the end.  Null is
 are not used are not looked at.
 """
 
+from . import resources
 from ._record import Record
 from .errors import SpecError
 from .jsontext import absolute, decode, fields, flag, known, pairs, quote, records, strings, table, text, whole, wholes
@@ -109,6 +110,7 @@ class Spec(Record):
     annotations: "tuple[tuple[str, str], ...]"
     seccomp: bool
     sysctl: "tuple[tuple[str, str], ...]"
+    resources: "resources.Resources" = resources.NONE
 
 
 def load(bundle: str) -> Spec:
@@ -217,10 +219,6 @@ def _oom_score_adj(value: object, where: str) -> "int | None":
     return None if value is None else whole(value, where, -1000, 1000)  # proc(5)
 
 
-def _limit(value: object, where: str) -> int:
-    return max(0, whole(value, where, -(2**63), 2**63 - 1))  # negative is unlimited
-
-
 def _capabilities(value: object, where: str) -> "Capabilities | None":
     return None if value is None else Capabilities(**fields(table(value, where), where + ".", _CAPABILITIES))
 
@@ -291,9 +289,10 @@ _FIELDS = (
     ("uid_mappings", "linux.uidMappings", records, IdMapping, _MAPPING),
     ("gid_mappings", "linux.gidMappings", records, IdMapping, _MAPPING),
     ("cgroups_path", "linux.cgroupsPath", text),
-    ("memory_limit_bytes", "linux.resources.memory.limit", _limit),
-    ("cpu_quota_us", "linux.resources.cpu.quota", _limit),
+    ("memory_limit_bytes", "linux.resources.memory.limit", resources.limit, 0),
+    ("cpu_quota_us", "linux.resources.cpu.quota", resources.limit, 0),
     ("cpu_period_us", "linux.resources.cpu.period", whole, 0, _MAX_U64),
     ("seccomp", "linux.seccomp", lambda value, _: value is not None),
     ("sysctl", "linux.sysctl", pairs),
+    ("resources", "linux.resources", resources.of),
 )

@@ -6,7 +6,7 @@ The one rule: facts are asked here and decided nowhere here; what was opened goe
 import errno
 import os
 
-from . import _fastpath, kvm
+from . import _fastpath, kvm, storage
 from ._record import Record
 from .config import CACHE
 from .errors import HostError, SpecError, UnikernelError
@@ -50,6 +50,8 @@ class Host(Record):
     kvm: str  # full, limited, none; "unasked"
     cpus: int
     config: "Config"
+    cgroups: "tuple[tuple[str, str, str, str], ...]" = ()  # of _fastpath.cgroup_layout
+    block_devices: "tuple[tuple[int, int], ...]" = ()  # major, minor: files of the guest that are such
 
 
 class Network(Record):
@@ -107,6 +109,8 @@ def host(spec: "Spec", unikernel: "Unikernel", monitor: "Monitor", config: "Conf
             kvm=_kvm_if_asked(unikernel, monitor, config),
             cpus=os.cpu_count() or 1,
             config=config,
+            cgroups=_fastpath.cgroup_layout(),
+            block_devices=storage.block_devices(tuple(os.fstat(file.fd) for file in opened)),
         )
     except BaseException:
         _close(opened)

@@ -62,7 +62,10 @@ def dry_run(request: Request) -> str:
         spec = wanted.spec
         between, last = hooks.inside(spec, request.id, plan.ROOTFS_SLOT)
         whole = plan.monitor(spec, chosen, machine, host, facts.Network(), request.console_socket, between, last)
-        lines = [plan.text(plan.sandbox(spec).operations), plan.text(whole.operations)]
+        lines = [
+            plan.text(plan.sandbox(spec, wanted.groups(chosen, request.id)).operations),
+            plan.text(whole.operations),
+        ]
         return "\n".join([*lines, "", "# the monitor, in its own root", shlex.join(chosen.argv(machine))])
 
 

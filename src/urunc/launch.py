@@ -51,14 +51,23 @@ class Launch:
         """The pid of the container's process."""
         return self.sandbox.pid
 
-    def create(self, chosen: "Monitor", host: "Host", machine: "Callable[[facts.Network], Machine]") -> None:
-        """Bring the container to `created`; `machine` decides once the network is known."""
+    def create(
+        self,
+        chosen: "Monitor",
+        host: "Host",
+        groups: "tuple[tuple[object, ...], ...]",
+        machine: "Callable[[facts.Network], Machine]",
+    ) -> None:
+        """Bring the container to `created`.
+
+        `groups` are the operations for its cgroups; `machine` decides once the network is known.
+        """
         spec, container = self.spec, self.container
         if spec.poststart or spec.poststop:
             state.write_hooks(container, spec)  # before the record, which says that they are there
         self.write("creating")
         self.trace.mark("plan and state directory")
-        self.sandbox.execute(_fastpath.pack(plan.sandbox(spec).operations))
+        self.sandbox.execute(_fastpath.pack(plan.sandbox(spec, groups).operations))
         self.trace.mark("sandbox: clone with namespaces")
         text = hooks.state(spec, container.id, "creating", self.sandbox.pid)
         hooks.run(spec.prestart, text, spec.bundle)

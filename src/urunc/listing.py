@@ -5,7 +5,7 @@ The one rule: one broken entry does not hide the others.
 
 import os
 
-from . import config, runtime
+from . import _fastpath, config, runtime
 from . import state as stored
 from .arguments import ID_CHARACTERS
 from .errors import UruncError
@@ -43,10 +43,10 @@ def list_(request: "Request") -> str:
 
 
 def ps(request: "Request") -> str:
-    """Return the processes of the container: the monitor and its children, none when it has stopped."""
+    """Return the processes of the container's cgroup, none when it has stopped."""
     with runtime.open_(request, locked=False) as container:
         record = container.record()
-        pids = () if container.status(record) == "stopped" else _family(record.pid)
+        pids = () if container.status(record) == "stopped" else _members(record)
     if request.format == "json":
         return "[" + ",".join(str(pid) for pid in pids) + "]"
     import subprocess
@@ -95,13 +95,6 @@ def _table(rows: "list[Row]") -> str:
     return "\n".join("   ".join(map(str.ljust, line, widths)).rstrip() for line in cells)
 
 
-def _family(pid: int) -> "tuple[int, ...]":
-    """Return the process and all its descendants (proc_pid_task_tid_children(5))."""
-    found = [pid]
-    for parent in found:
-        try:
-            with open(f"/proc/{parent}/task/{parent}/children", "rb", buffering=0) as file:
-                found += [int(word) for word in file.read(1 << 16).split()]
-        except OSError:
-            continue  # it has just ended
-    return tuple(found)
+def _members(record: "_fastpath.State") -> "tuple[int, ...]":
+    cgroups = record.cgroups()
+    return tuple(sorted(_fastpath.cgroup_processes(cgroups[0][1]))) if cgroups else (record.pid,)

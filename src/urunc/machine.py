@@ -65,6 +65,13 @@ def check(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor
     guest.words(_boot(spec, unikernel, chosen, host, (), len(disks)))
 
 
+def device_nodes(chosen: "Monitor", host: "Host") -> "tuple[tuple[str, int, int], ...]":
+    """Return the devices that the monitor may come to open: type, major, minor."""
+    kvm = (("", 10, 232),) if host.kvm in ("full", "limited") else ()
+    nodes = (*chosen.nodes, *kvm, *chosen.tap_nodes)
+    return (*(("c", major, minor) for _, major, minor in nodes), *(("b", *pair) for pair in host.block_devices))
+
+
 def _boot(  # noqa: PLR0913, PLR0917  all that a guest may be told
     spec: "Spec",
     unikernel: "Unikernel",

@@ -43,8 +43,10 @@ class Plan(Record):
     files: "tuple[File, ...]" = ()
 
 
-def sandbox(spec: "Spec") -> Plan:
-    """Return what must exist before hooks and CNI can run: the namespaces, with urunc-init waiting in them."""
+def sandbox(spec: "Spec", groups: "tuple[Operation, ...]" = ()) -> Plan:
+    """Return what must exist before hooks and CNI can run: cgroups (cgroup.operations) and namespaces, with
+    urunc-init waiting in them.
+    """
     joins, flags = [], CLONE_NEW["mount"]  # the monitor's root is its own whatever the spec says
     for namespace in spec.namespaces:
         kind = CLONE_NEW.get(namespace.type)
@@ -55,7 +57,7 @@ def sandbox(spec: "Spec") -> Plan:
             joins.append(("join", kind, namespace.path))
         else:
             flags |= kind
-    return Plan(operations=(("stage", "sandbox"), *joins, ("clone", flags)))
+    return Plan(operations=(("stage", "sandbox"), *groups, *joins, ("clone", flags)))
 
 
 def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of

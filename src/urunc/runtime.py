@@ -9,6 +9,7 @@ from . import (
     _fastpath,
     annotations,
     bundle,
+    cgroup,
     config,
     delegate,
     facts,
@@ -182,6 +183,14 @@ class Wanted:
         machine.check(self.spec, self.unikernel, guest, chosen, self.host)
         return guest, chosen, self.host
 
+    def groups(self, chosen: "monitors.Monitor", container_id: str) -> "tuple[tuple[object, ...], ...]":
+        """Return the operations that make the cgroups of the container; refuse limits that this host cannot keep."""
+        if self.host is None:
+            raise UnikernelError("an ordinary container has no machine")
+        nodes = machine.device_nodes(chosen, self.host)
+        overhead = self.config.memory_overhead_mib * machine.MIB
+        return cgroup.operations(self.spec, container_id, self.host.cgroups, nodes, overhead)
+
     def machine(
         self, guest: "unikernels.Guest", chosen: "monitors.Monitor", net: "facts.Network", spec: "Spec | None" = None
     ) -> "monitors.Machine":
@@ -224,11 +233,12 @@ def build(
     _check_terminal(request, wanted.spec)
     guest, chosen, host = prepared
     trace = wanted.trace if request.hands_over else wanted.trace.another("create", request.id)
+    groups = wanted.groups(chosen, request.id)
     with stored.create(request.root, request.id) as container:
         launch = Launch(request, container, wanted.spec, trace, executor)
         launch.flags |= _fastpath.FLAG_TIMESTAMPS if wanted.config.timestamps else 0
         try:
-            launch.create(chosen, host, lambda net: wanted.machine(guest, chosen, net))
+            launch.create(chosen, host, groups, lambda net: wanted.machine(guest, chosen, net))
         except OSError as error:
             launch.discard()
             raise advised(error) from None

@@ -8,6 +8,8 @@ from .monitors import Disk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from os import stat_result
+
     from .facts import File, Host
     from .monitors import Machine
     from .unikernels import Guest
@@ -73,3 +75,9 @@ def _names(guest: "Guest", host: "Host", files: "list[File]", name: str) -> "lis
     if len(files) > len(declared):
         raise UnikernelError(f"block {files[-1].name}: the guest declares {len(declared)} block devices: remove it")
     return declared
+
+
+def block_devices(statuses: "tuple[stat_result, ...]") -> "tuple[tuple[int, int], ...]":
+    """Return major and minor of those files that are block devices: what the monitor's cgroup has to grant."""
+    numbers = [status.st_rdev for status in statuses if status.st_mode & 0o170000 == 0o060000]  # S_IFMT, S_IFBLK
+    return tuple([(n >> 8 & 0xFFF, n & 0xFF | n >> 12 & 0xFFF00) for n in numbers])  # makedev(3) for such numbers

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from urunc import bundle
+from urunc import bundle, resources
 from urunc._record import replace
 from urunc.bundle import Capabilities, Hook, IdMapping, Mount, Namespace, Rlimit, Spec
 from urunc.errors import SpecError
@@ -32,7 +32,7 @@ def spec_of(directory: Path) -> Spec:
     numbers = dict.fromkeys(("uid", "gid", "memory_limit_bytes", "cpu_quota_us", "cpu_period_us"), 0)
     flags = dict.fromkeys(("readonly", "terminal", "no_new_privileges", "seccomp"), False)
     own = {"bundle": str(directory), "rootfs": f"{directory}/rootfs", "args": ("sh",), "cwd": "/", "umask": -1}
-    rest = {"console_size": (0, 0), "oom_score_adj": None, "capabilities": None}
+    rest = {"console_size": (0, 0), "oom_score_adj": None, "capabilities": None, "resources": resources.NONE}
     return Spec(**(empty | numbers | flags | own | rest))
 
 
@@ -165,6 +165,7 @@ def test_every_field_is_taken_over(place: Path) -> None:
         annotations=(("a", ""), ("z", "1")),
         seccomp=True,
         sysctl=(("net.a", "2"), ("net.b", "1")),
+        resources=resources.Resources(memory_limit=2**29, cpu_quota=150000, cpu_period=100000),
     )
     assert expected == load(place, document)
     assert hash(expected) == hash(load(place, document))
@@ -418,7 +419,9 @@ def test_negative_limit_is_none(place: Path, value: int) -> None:
     """-1 is unlimited."""
     document = having("linux.resources", {"memory": {"limit": value}, "cpu": {"quota": value}})
 
-    assert spec_of(place) == load(place, document)
+    asked = resources.Resources(memory_limit=max(-1, value), cpu_quota=max(-1, value))
+
+    assert replace(spec_of(place), resources=asked) == load(place, document)
 
 
 def test_duplicate_namespaces_to_join_are_refused(place: Path) -> None:

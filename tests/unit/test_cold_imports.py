@@ -31,6 +31,7 @@ RUNTIME = {
     for name in (
         *("_fastpath", "annotations", "bundle", "config", "delegate", "facts", "hooks", "jsontext", "launch"),
         *("kvm", "lifecycle", "machine", "monitors", "network", "plan", "runtime", "state", "storage", "trace"),
+        *("cgroup", "devices", "limits", "resources"),
         "unikernels",
     )
 }

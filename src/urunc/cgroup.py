@@ -1,0 +1,114 @@
+"""Control groups of a container: where they are and what is written into them.  Pure: spec and facts -> operations.
+
+The one rule: a limit that no hierarchy of the machine can keep is an error, never left out (cgroups(7), the kernel's
+admin-guide/cgroup-v1 and cgroup-v2.rst).
+"""
+
+from . import devices, limits
+from .errors import HostError, SpecError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .bundle import Spec
+    from .limits import Write
+    from .resources import Resources
+
+    Operation = tuple[object, ...]
+    # of _fastpath.cgroup_layout: controllers, where it is mounted, what of it, the caller's own cgroup
+    Layout = tuple[tuple[str, str, str, str], ...]
+
+CGROUP2 = "cgroup2"
+
+
+def operations(
+    spec: "Spec", container_id: str, layout: "Layout", nodes: "devices.Nodes", overhead_bytes: int
+) -> "tuple[Operation, ...]":
+    """Return the operations that make the container's cgroups and put its limits into force.
+
+    `nodes` are the devices that the monitor needs, `overhead_bytes` is what it needs beside the guest's memory.
+    """
+    writes = limits.writes(spec.resources, overhead_bytes, unified=is_unified(layout))
+    groups = _groups(layout, writes)
+    if not groups:
+        raise HostError("no control groups are mounted here: mount cgroup2 on /sys/fs/cgroup")
+    paths = tuple(_path(spec.cgroups_path, container_id, group) for group in groups)
+    made = ("cgroup", tuple(group[0] for group in groups), tuple(group[1] for group in groups), paths)
+    names = tuple(group[0] for group in groups)
+    written = [_operation(write, _number(write, names)) for write in writes]
+    return (made, *written, *_devices(spec.resources, names, nodes))
+
+
+def is_unified(layout: "Layout") -> bool:
+    """Whether cgroup2 is all there is."""
+    return len(layout) == 1 and layout[0][0] == CGROUP2
+
+
+def number_of(controller: str, names: "tuple[str, ...]") -> int:
+    """Return which of `names`, the controllers of a container's cgroups, has `controller`; -1 if none has."""
+    for number, name in enumerate(names):
+        if controller in name.split(","):
+            return number
+    return names.index(CGROUP2) if CGROUP2 in names else -1
+
+
+def _number(write: "Write", names: "tuple[str, ...]") -> int:
+    number = number_of(write.controller, names)
+    if number < 0:
+        raise SpecError(f"{write.limit}: no hierarchy here has the cgroup controller {write.controller}: remove it")
+    return number
+
+
+def _operation(write: "Write", number: int) -> "Operation":
+    if len(write.files) > 1:
+        return ("cgroup_write_first", number, write.files, write.values)
+    return ("cgroup_write", number, write.files[0], write.values)
+
+
+def _groups(layout: "Layout", writes: "tuple[Write, ...]") -> "Layout":
+    """Return the hierarchies to use: all of version 1 but those of strangers; a cgroup2 beside them if it is needed."""
+    known = tuple(entry for entry in layout if "=" not in entry[0] or entry[0] == "name=systemd")
+    if len(known) < 2:
+        return known
+    names = tuple(entry[0] for entry in known if entry[0] != CGROUP2)
+    needed = any(number_of(write.controller, names) < 0 for write in writes)
+    return tuple(entry for entry in known if entry[0] != CGROUP2 or needed)
+
+
+def _path(wanted: str, container_id: str, group: "tuple[str, str, str, str]") -> str:
+    """Return a path below the mount: that of the spec, or one below where we are ourselves, as runc does."""
+    controllers, _, root, own = group
+    if wanted[:1] == "/":
+        base = ""
+    else:
+        base = own[len(root.rstrip("/")) :] if _is_below(own, root) else ""
+        if controllers == CGROUP2:  # a cgroup with processes of its own hands no controllers down
+            base = base.rpartition("/")[0]
+    inner = _clean(wanted or container_id)
+    if not inner:
+        raise SpecError(f"linux.cgroupsPath {wanted!a} is the root of the hierarchies: name a cgroup below it")
+    return _clean(base) + inner
+
+
+def _is_below(path: str, top: str) -> bool:
+    return ".." not in path.split("/") and (path + "/").startswith(top.rstrip("/") + "/")
+
+
+def _clean(path: str) -> str:
+    """Return `path` absolute, without empty parts, and with no `..` that leads out; "" for the root."""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "".join("/" + part for part in parts)
+
+
+def _devices(resources: "Resources", names: "tuple[str, ...]", nodes: "devices.Nodes") -> "list[Operation]":
+    number = number_of("devices", names)
+    if number < 0:
+        raise SpecError("linux.resources.devices: no hierarchy here has the cgroup controller devices: mount it")
+    rules = devices.rules(resources.devices, nodes)
+    if names[number] == CGROUP2:
+        return [("cgroup_devices", number, devices.words(rules))]
+    return [("cgroup_write", number, file, lines) for file, lines in devices.lines(rules)]
