@@ -1,7 +1,7 @@
-"""Writes dist/urunc: a line that names the interpreter, then a zip of the sources and the native modules.
+"""Writes dist/urunc: the front, an ELF program, then a zip of the sources and the native modules.
 
 The one rule: the same input gives the same bytes.  So entries are sorted, stored and dated alike.
-Sources serve every interpreter; beside each lies the bytecode of the one that is named in the first line, which
+Sources serve every interpreter; beside each lies the bytecode of the one that the front runs, which
 another one skips by its magic number.  It is never compared with the source (PEP 552, unchecked).
 """
 
@@ -13,14 +13,13 @@ import zipfile
 from pathlib import Path
 
 SOURCES = Path(__file__).resolve().parent.parent / "src"
-FIRST_LINE = b"#!/usr/bin/python3 -IS\n"
 ENTRY = b"from urunc.__main__ import main\n\nmain()\n"
 
 
 def main() -> None:
-    """Usage: archive.py OUTPUT NATIVE_MODULE...; run by the interpreter that the first line names."""
-    output, *natives = (Path(argument) for argument in sys.argv[1:])
-    content = FIRST_LINE + zip_bytes(entries(natives))
+    """Usage: archive.py OUTPUT FRONT NATIVE_MODULE...; run by the interpreter that the front runs."""
+    output, front, *natives = (Path(argument) for argument in sys.argv[1:])
+    content = front.read_bytes() + zip_bytes(entries(natives))
     output.parent.mkdir(parents=True, exist_ok=True)
     write_program(output, content)
 

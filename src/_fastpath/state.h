@@ -9,6 +9,7 @@
 
 enum fp_status { FP_CREATING = 1, FP_CREATED, FP_RUNNING, FP_PAUSED, FP_STOPPED };
 
+/* Whatever flag is set, start and delete are left to Python by the front. */
 enum {
     FP_FLAG_HOOKS = 1,      /* hooks.json holds poststart or poststop hooks: start and delete need Python */
     FP_FLAG_TIMESTAMPS = 2, /* the host's configuration wants the steps of start written down: so does start */

@@ -42,6 +42,7 @@ REFUSALS = {
     "exec": "a unikernel has one program and no shell: exec is not possible in container",
     "restore": "a virtual machine has no checkpoint: restore is not possible for container",
 }
+FRONT_FAILURE = "URUNC_FRONT_FAILURE"  # front.c: a start that has failed, and is not to be tried again
 PREFIXES = {"create": "urunc create failed: ", "exec": "exec failed: ", "run": "urunc run failed: "}
 
 
@@ -65,6 +66,9 @@ def _serve(argv: "list[str]", environ: "Mapping[str, str]", log: "_Log") -> int:
         request = parse(argv, options, words, environ)
         verb = request.verb
         check(request)
+        failure = environ.get(FRONT_FAILURE)
+        if failure:
+            raise _failure_of_the_front(failure)
         return _act(request, log)
     except Exception as error:  # noqa: BLE001  whatever happened, a client reads one line
         if log.debug and not isinstance(error, UruncError):
@@ -89,6 +93,15 @@ def _act(request: "Request", log: "_Log") -> int:
         log.warning(warning)
     status: int = result.status
     return status
+
+
+def _failure_of_the_front(text: str) -> UruncError:
+    head, _, path = text.partition("\n")
+    number, _, step = head.partition(" ")
+    error = OSError(int(number), os.strerror(int(number)), path or None)
+    error.step = step  # type: ignore[attr-defined]
+    explained: UruncError = _load("launch", "advised")(error)
+    return explained
 
 
 def _load(module: str, function: str) -> "Any":

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The front of dist/urunc: serves the ordinary case of start, state, kill and delete without an interpreter.
+ *
+ * The one rule: whatever is not ordinary (hooks, another runtime's container, a fault, an option it does not know) goes
+ * to Python with the command line as it came, before anything has been done; so every message is made in one place. */
+#pragma once
+
+#include <stdbool.h>
+
+enum fp_verb { FP_VERB_OTHER, FP_VERB_START, FP_VERB_STATE, FP_VERB_KILL, FP_VERB_DELETE };
+
+struct fp_command {
+    enum fp_verb verb;
+    const char *root, *log, *id;
+    int signal;
+    bool all, force;
+};
+
+/* Read a command line as arguments.py does; false if it is not one of those that are read here. */
+bool fp_front_parse(char *const *argv, struct fp_command *ret);
+
+/* Do it.  An exit status; -1 if Python has to, in which case nothing has been done that would not be done again.
+ * A start that failed comes back as -1 too, with `*ret_failed` set: it cannot be tried again. */
+struct fp_error;
+int fp_front_serve(const struct fp_command *command, bool *ret_failed, struct fp_error *error);

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// start, state, kill and delete of an ordinary container; see front.h.  What runtime.py does, by the same C core.
+#define _GNU_SOURCE
+#include "front.h"
+
+#include "cleanup.h"
+#include "journal.h"
+#include "lifecycle.h"
+#include "state.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+
+enum { TO_PYTHON = -1 };
+
+struct container {
+    int root_fd, lock_fd, fd;
+    struct fp_state state;
+    enum fp_status status;
+};
+
+static void container_deinit(struct container *container)
+{
+    fp_close_guard(&container->fd);
+    fp_close_guard(&container->lock_fd);
+    fp_close_guard(&container->root_fd);
+    fp_state_deinit(&container->state);
+}
+
+/* That there is no such container is success for `delete --force` alone. */
+static int absent(const struct fp_command *command)
+{
+    return command->verb == FP_VERB_DELETE && command->force && (errno == ENOENT || errno == ENOTDIR) ? 0 : TO_PYTHON;
+}
+
+/* 1 if `ret` is a container of ours that is no special case; else what fp_front_serve returns. */
+static int open_container(const struct fp_command *command, struct container *ret)
+{
+    struct fp_error error = {0};
+    ret->root_fd = open(command->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (ret->root_fd < 0)
+        return absent(command);
+    bool locks = command->verb == FP_VERB_START || command->verb == FP_VERB_DELETE;
+    /* whoever has to wait can do so in Python */
+    if (locks && (ret->lock_fd = fp_state_lock(ret->root_fd, command->id, 0, &error)) < 0)
+        return TO_PYTHON;
+    ret->fd = openat(ret->root_fd, command->id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (ret->fd < 0)
+        return absent(command);
+    if (fp_state_read(ret->fd, &ret->state, &error) < 0)
+        return TO_PYTHON;
+    ret->status = fp_state_status(&ret->state);
+    bool known = ret->status == FP_CREATED || ret->status == FP_RUNNING || ret->status == FP_STOPPED;
+    return known ? 1 : TO_PYTHON;
+}
+
+static int serve_start(struct container *container, bool *ret_failed, struct fp_error *error)
+{
+    if (container->state.record.flags || container->status != FP_CREATED)
+        return TO_PYTHON;
+    if (fp_lifecycle_start(container->fd, &container->state, error) == 0)
+        return 0;
+    *ret_failed = true;
+    return TO_PYTHON;
+}
+
+static int serve_kill(const struct fp_command *command, const struct container *container)
+{
+    struct fp_error error = {0};
+    if (container->status == FP_STOPPED)
+        return command->all ? 0 : TO_PYTHON;
+    if (fp_lifecycle_kill(&container->state, command->signal, &error) == 0)
+        return 0;
+    return error.number == ESRCH && command->all ? 0 : TO_PYTHON;
+}
+
+static int serve_delete(const struct fp_command *command, const struct container *container)
+{
+    struct fp_error error = {0};
+    if (container->state.record.flags || (container->status != FP_STOPPED && !command->force))
+        return TO_PYTHON;
+    if (container->status != FP_STOPPED && fp_lifecycle_end(&container->state, &error) < 0)
+        return TO_PYTHON;
+    /* each step can be done again, so that Python finds the fault that this one has met */
+    if (fp_journal_undo(container->fd, &error) < 0 || fp_state_remove(container->root_fd, command->id, &error) < 0)
+        return TO_PYTHON;
+    return 0;
+}
+
+/* That nobody reads the output is no failure. */
+static int print(const char *text, size_t size)
+{
+    void (*before)(int) = signal(SIGPIPE, SIG_IGN);
+    int status = 0;
+    while (size && status == 0) {
+        ssize_t written = write(STDOUT_FILENO, text, size);
+        if (written >= 0) {
+            text += written;
+            size -= (size_t)written;
+        } else if (errno == EAGAIN) {
+            poll(&(struct pollfd){.fd = STDOUT_FILENO, .events = POLLOUT}, 1, -1);
+        } else if (errno == EPIPE) {
+            break;
+        } else if (errno != EINTR) {
+            status = TO_PYTHON;
+        }
+    }
+    signal(SIGPIPE, before);
+    return status;
+}
+
+static int serve_state(const struct container *container)
+{
+    _cleanup_free_ char *json = fp_state_json(&container->state, container->status);
+    if (!json)
+        return TO_PYTHON;
+    size_t size = strlen(json);
+    json[size] = '\n'; /* in place of its NUL */
+    return print(json, size + 1);
+}
+
+int fp_front_serve(const struct fp_command *command, bool *ret_failed, struct fp_error *error)
+{
+    __attribute__((cleanup(container_deinit))) struct container container = {
+        .root_fd = -1, .lock_fd = -1, .fd = -1, .status = FP_STOPPED};
+    if (command->log && *command->log) {
+        /* a log that cannot be written is an error even where there is nothing to say */
+        _cleanup_close_ int log = open(command->log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+        if (log < 0)
+            return TO_PYTHON;
+    }
+    int status = open_container(command, &container);
+    if (status != 1)
+        return status;
+    switch (command->verb) {
+    case FP_VERB_START:
+        return serve_start(&container, ret_failed, error);
+    case FP_VERB_STATE:
+        return serve_state(&container);
+    case FP_VERB_KILL:
+        return serve_kill(command, &container);
+    case FP_VERB_DELETE:
+        return serve_delete(command, &container);
+    default:
+        return TO_PYTHON;
+    }
+}
