@@ -18,7 +18,12 @@ MOUNTS = [
 ]
 # of runc's kind and of ours: a container that stays until it is killed
 CHANGES: dict[str, dict[str, Any]] = {
-    "runc": {"process": {"args": ["/bin/busybox", "sleep", "1000"]}, "mounts": MOUNTS},
+    "runc": {
+        "process": {"args": ["/bin/busybox", "sleep", "1000"]},
+        "mounts": MOUNTS,
+        # runc warns when somebody else's container is in the cgroup that the id alone names
+        "linux": {"cgroupsPath": f"/urunc-test-{os.urandom(6).hex()}"},
+    },
     "urunc": {"process": {"args": ["/app", "exit=halt"]}, "annotations": UNIKERNEL},
 }
 STATES: dict[str, Callable[[Runtime, Path], object]] = {
