@@ -381,7 +381,8 @@ HOOKS = [
     create(
         "hook of timeout -1",
         "timeout",
-        changes=hook("createRuntime", {"path": "/bin/true", "timeout": -1}),
+        # one that takes long: runc's time is over at once, but a hook that ends at once may be seen to end first
+        changes=hook("createRuntime", {"path": "/bin/sleep", "args": ["sleep", "30"], "timeout": -1}),
     ),
     create(
         "hook killed by a signal",
