@@ -43,10 +43,11 @@ int fp_sandbox_execute(struct fp_sandbox *sandbox, const void *bytes, size_t siz
 /* From here on the container lives without its maker: urunc-init waits for start. */
 int fp_sandbox_release(struct fp_sandbox *sandbox, struct fp_error *error);
 
-/* Operations of stage root (root.c, link.c, console.c). */
+/* Operations of stage root (root.c, link.c, console.c, initrd.c). */
 int fp_root_operation(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error);
 int fp_link_create(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error);
 int fp_console_create(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error);
+int fp_initrd_operation(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error);
 
 /* The address of a socket whose path may be longer than sun_path: `name` below `dirfd`, by /proc/self/fd. */
 int fp_unix_address(int dirfd, const char *name, struct sockaddr_un *ret);

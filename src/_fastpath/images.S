@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* urunc-init and urunc-spt, stripped, as data: copied into sealed memfds and run from there. */
+/* urunc-init, urunc-spt and uinit, stripped, as data: copied into sealed memfds and run from there, or into initrds. */
         .macro image name, file
         .section .rodata.fp_\name\()_image, "a", %progbits
         .balign 16
@@ -15,4 +15,5 @@ fp_\name\()_image_end:
 
         image init, FP_INIT_IMAGE
         image spt, FP_SPT_IMAGE
+        image uinit, FP_UINIT_IMAGE
         .section .note.GNU-stack, "", %progbits

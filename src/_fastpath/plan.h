@@ -25,7 +25,12 @@
     X(NODE, "node", "siii")            /* path in the root, mode with S_IFCHR or S_IFBLK, major, minor */              \
     X(CLONE_TREE, "clone_tree", "isi") /* slot, host directory, attributes (MOUNT_ATTR_*): recursive, detached */      \
     X(CLONE_FILE, "clone_file", "ii")  /* slot (becomes a detached mount of what it was), attributes */                \
-    X(CONSOLE, "console", "isiiii")    /* slot for the slave, console socket, rows, columns, uid, gid */               \
+    X(INITRD, "initrd", "sni") /* path in the root, slots of archives to begin with, 1: without the last trailer */    \
+    X(INITRD_FILE, "initrd_file", "ssib") /* path in the root, name in it, mode, content */                            \
+    X(INITRD_TREE, "initrd_tree", "sss")  /* path in the root, name in it ("": what is below), path on the host */     \
+    X(INITRD_UINIT, "initrd_uinit", "ss") /* path in the root, name in it: uinit, to be the guest's init */            \
+    X(INITRD_END, "initrd_end", "s")      /* path in the root */                                                       \
+    X(CONSOLE, "console", "isiiii")       /* slot for the slave, console socket, rows, columns, uid, gid */            \
     X(LINK, "link", "issiiiii") /* slot for the tap (-1: by name only), tap, interface, its index, mtu, uid, vnet      \
                                    header, offloads */                                                                 \
     X(ATTACH_ROOT, "attach_root", "") /* FP_SLOT_ROOT onto /, and enter it */                                          \

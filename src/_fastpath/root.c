@@ -107,6 +107,12 @@ int fp_root_operation(struct fp_sandbox *sandbox, const struct fp_operation *ope
         return clone_mount(sandbox, argument[0].integer, argument[1].text, argument[2].integer, error);
     case FP_OP_CLONE_FILE:
         return clone_mount(sandbox, argument[0].integer, NULL, argument[1].integer, error);
+    case FP_OP_INITRD:
+    case FP_OP_INITRD_FILE:
+    case FP_OP_INITRD_TREE:
+    case FP_OP_INITRD_UINIT:
+    case FP_OP_INITRD_END:
+        return fp_initrd_operation(sandbox, operation, error);
     case FP_OP_LINK:
         return fp_link_create(sandbox, operation, error);
     case FP_OP_CONSOLE:
