@@ -45,6 +45,23 @@ static int attach(int *slots, int64_t slot, const char *path, struct fp_error *e
     return 0;
 }
 
+/* Of the processes in this namespace alone, without the kernel's parameters: some monitors reach what they have open
+ * through /proc/self/fd. */
+static int mount_proc(const char *path, struct fp_error *error)
+{
+    _cleanup_close_ int context = fp_fsopen("proc");
+    if (context < 0)
+        return fp_fail(error, "fsopen", "proc");
+    if (fp_fsconfig(context, FP_FSCONFIG_SET_STRING, "hidepid", "invisible") < 0 ||
+        fp_fsconfig(context, FP_FSCONFIG_SET_STRING, "subset", "pid") < 0 ||
+        fp_fsconfig(context, FP_FSCONFIG_CMD_CREATE, NULL, NULL) < 0)
+        return fp_fail(error, "fsconfig", "proc");
+    _cleanup_close_ int mount = fp_fsmount(context, FP_MOUNT_ATTR_NOSUID | FP_MOUNT_ATTR_NODEV | FP_MOUNT_ATTR_NOEXEC);
+    if (mount < 0)
+        return fp_fail(error, "fsmount", "proc");
+    return fp_move_mount(mount, AT_FDCWD, path) < 0 ? fp_fail(error, "move_mount", path) : 0;
+}
+
 /* pivot_root(2), "pivot_root(".", ".")": the old root ends up on top of the new one and goes from there. */
 static int pivot_root(struct fp_error *error)
 {
@@ -216,6 +233,8 @@ int fp_enter_operation(const struct fp_operation *operation, int *slots, struct 
         return attach_root(slots, error);
     case FP_OP_ATTACH:
         return attach(slots, argument[0].integer, argument[1].text, error);
+    case FP_OP_PROC:
+        return mount_proc(argument[0].text, error);
     case FP_OP_PIVOT_ROOT:
         return pivot_root(error);
     case FP_OP_READ_ONLY:

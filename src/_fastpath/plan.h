@@ -35,6 +35,7 @@
                                    header, offloads */                                                                 \
     X(ATTACH_ROOT, "attach_root", "") /* FP_SLOT_ROOT onto /, and enter it */                                          \
     X(ATTACH, "attach", "is")         /* slot, path in the root: an existing file or directory */                      \
+    X(PROC, "proc", "s")              /* path in the root: an existing directory */                                    \
     X(PIVOT_ROOT, "pivot_root", "")   /* the caller's root is gone afterwards */                                       \
     X(READ_ONLY, "read_only", "")     /* the root itself, not what is attached below */                                \
     X(HOSTNAME, "hostname", "s")                                                                                       \

@@ -106,6 +106,7 @@ int main(void)
         fprintf(stderr, "uinit: %s %s: %s\n", error.step, error.path, strerror(error.number));
     end_all();
     tell_status(&config, status);
+    write_text("/proc/sys/kernel/printk", "0", &error); /* that it goes down is nothing that the program has said */
     reboot(config.bytes && uinit_config_last(&config, UINIT_REBOOT, &found) ? RB_AUTOBOOT : RB_POWER_OFF);
     return status;
 }

@@ -12,8 +12,9 @@
 
 /* s = any string, p = an absolute path, n = a decimal number of at most 64 bits */
 #define FP_UINIT_DIRECTIVES(X)                                                                                         \
-    X(ROOT, "root", "ssns")        /* file system, source, MS_* flags, data: what / is to be; without it the initrd */ \
-    X(SHARE, "share", "ssns")      /* the same: where `from_share` finds its sources */                                \
+    X(ROOT, "root", "ssns")   /* file system (share: a directory of it), source, MS_* flags, data: what / is to be, if \
+                               * it is not the initrd */                                                               \
+    X(SHARE, "share", "ssns") /* the same: where `from_share` finds its sources */                                     \
     X(MOUNT, "mount", "sspns")     /* file system, source, target, MS_* flags, data */                                 \
     X(FROM_INITRD, "bind", "ppnn") /* path in the initrd, target, MS_* flags, 1 if it is a directory */                \
     X(FROM_SHARE, "from_share", "ppnn")                                                                                \

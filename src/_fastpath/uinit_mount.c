@@ -167,14 +167,29 @@ static int enter_root(struct fp_error *error)
     return uinit_mount_own(error);
 }
 
+/* A directory of the share, or a file system of its own. */
+static int mount_root(const struct uinit_directive *root, struct fp_error *error)
+{
+    char from[256];
+    unsigned long flags = root->number[2];
+    if (strcmp(root->text[0], "share") != 0)
+        return mount_device(root, ROOT, error);
+    snprintf(from, sizeof(from), "%s%s", SHARE, root->text[1]);
+    mkdir(ROOT, 0755);
+    if (mount(from, ROOT, NULL, MS_BIND | MS_REC, NULL) < 0 ||
+        (flags && mount(NULL, ROOT, NULL, MS_BIND | MS_REMOUNT | flags, NULL) < 0))
+        return fp_fail(error, "mount", "the root file system");
+    return 0;
+}
+
 int uinit_mount_all(const struct uinit_config *config, struct fp_error *error)
 {
     int sources[BINDS_MAX], next = 0;
     struct uinit_directive found;
-    bool has_root = uinit_config_last(config, UINIT_ROOT, &found);
-    if (has_root && mount_device(&found, ROOT, error) < 0)
-        return -1;
     if (uinit_config_last(config, UINIT_SHARE, &found) && mount_device(&found, SHARE, error) < 0)
+        return -1;
+    bool has_root = uinit_config_last(config, UINIT_ROOT, &found);
+    if (has_root && mount_root(&found, error) < 0)
         return -1;
     if (open_sources(config, sources, error) < 0 || (has_root && enter_root(error) < 0))
         return -1;

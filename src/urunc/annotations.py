@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 PREFIX = "com.urunc.unikernel."
 ACCELERATORS = ("auto", "kvm", "tcg")
+INITS = ("urunc", "image")  # what runs the program of a Linux guest
 _ANNOTATIONS = "annotations of config.json"
 _FILE = "urunc.json"
 _MANDATORY = ("unikernelType", "hypervisor", "binary")
@@ -41,6 +42,7 @@ class Unikernel(Record):
     block_mount_point: str
     kernel: str
     accelerator: str
+    init: str
     solo5_net: str
     solo5_block: str
     mount_rootfs: "bool | None"
@@ -173,6 +175,10 @@ def _accelerator_fault(value: str) -> str:
     return "" if value in ACCELERATORS else f"must be one of {_listed(ACCELERATORS)}"
 
 
+def _init_fault(value: str) -> str:
+    return "" if value in INITS else f"must be one of {_listed(INITS)}"
+
+
 def _boolean_fault(value: str) -> str:
     return "" if value in _TRUE + _FALSE else "must be true or false"
 
@@ -211,6 +217,7 @@ _KEYS = {
     "blkMntPoint": ("block_mount_point", _path_fault),
     "kernel": ("kernel", _no_fault),
     "accelerator": ("accelerator", _accelerator_fault),
+    "init": ("init", _init_fault),
     "solo5NetDev": ("solo5_net", _device_fault),
     "solo5BlkDev": ("solo5_block", _device_fault),
     "mountRootfs": ("mount_rootfs", _boolean_fault),

@@ -19,6 +19,7 @@ CACHE = "/run/urunc/@cache"
 _CACHE_NAME = "config.cache"
 _CACHE_MAX = 1 << 20  # bytes; ours are far smaller
 _ACCELERATORS = ("auto", "kvm", "tcg")
+_ROOTS = ("virtiofs", "9pfs", "initrd")
 _MAX_MEMORY_MIB = 1 << 24  # 16 TiB
 _UNSAFE_MODE = 0o022  # S_IWGRP | S_IWOTH
 _S_IFMT, _S_IFDIR, _S_IFREG = 0o170000, 0o040000, 0o100000  # inode(7)
@@ -39,6 +40,7 @@ class KernelConfig(Record):
     path: str
     initrd: str = ""
     cmdline: str = ""
+    root: str = ""  # what / of an ordinary image is to be on: one of _ROOTS; "" is the best that the monitor has
 
 
 class Config(Record):
@@ -233,6 +235,12 @@ def _accelerator(value: object, path: str, where: str) -> str:
     return str(value)
 
 
+def _root(value: object, path: str, where: str) -> str:
+    if value not in _ROOTS:
+        raise _fault(value, path, where, "one of " + ", ".join(_ROOTS))
+    return str(value)
+
+
 def _flag(value: object, path: str, where: str) -> bool:
     if not isinstance(value, bool):
         raise _fault(value, path, where, "true or false")
@@ -267,4 +275,4 @@ _TOP = {
     "timestamps": _absolute,
 }
 _MONITOR = {"path": _absolute, "data_path": _absolute}
-_KERNEL = {"path": _absolute, "initrd": _absolute, "cmdline": _text}
+_KERNEL = {"path": _absolute, "initrd": _absolute, "cmdline": _text, "root": _root}

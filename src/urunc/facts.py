@@ -52,6 +52,7 @@ class Host(Record):
     config: "Config"
     cgroups: "tuple[tuple[str, str, str, str], ...]" = ()  # of _fastpath.cgroup_layout
     block_devices: "tuple[tuple[int, int], ...]" = ()  # major, minor: files of the guest that are such
+    directories: "tuple[str, ...]" = ()  # those sources of mounts that are directories
 
 
 class Network(Record):
@@ -111,6 +112,7 @@ def host(spec: "Spec", unikernel: "Unikernel", monitor: "Monitor", config: "Conf
             config=config,
             cgroups=_fastpath.cgroup_layout(),
             block_devices=storage.block_devices(tuple(os.fstat(file.fd) for file in opened)),
+            directories=_directories(spec),
         )
     except BaseException:
         _close(opened)
@@ -179,8 +181,8 @@ def _guest_files(spec: "Spec", unikernel: "Unikernel", config: "Config", opened:
     wanted = [("kernel", kernel.path if kernel else unikernel.binary, kernel is None)]
     if kernel and kernel.initrd:
         wanted.append(("initrd", kernel.initrd, False))
-    elif unikernel.initrd:
-        wanted.append(("initrd", unikernel.initrd, True))
+    if unikernel.initrd:
+        wanted.append(("initrd1" if len(wanted) > 1 else "initrd", unikernel.initrd, True))
     if unikernel.block:
         wanted.append(("disk0", unikernel.block, True))
     root_fd = os.open(spec.rootfs, os.O_PATH | os.O_DIRECTORY)
@@ -189,6 +191,20 @@ def _guest_files(spec: "Spec", unikernel: "Unikernel", config: "Config", opened:
             opened.append(_file(root_fd if in_rootfs else -1, role, name, spec.rootfs))
     finally:
         os.close(root_fd)
+
+
+def _directories(spec: "Spec") -> "tuple[str, ...]":
+    """Return those sources of bind mounts that are directories; SpecError for one that is not there."""
+    found = []
+    for mount in spec.mounts:
+        if mount.type == "bind" or "bind" in mount.options or "rbind" in mount.options:
+            try:
+                if os.stat(mount.source).st_mode & 0o170000 == 0o040000:  # S_IFMT, S_IFDIR of inode(7)
+                    found.append(mount.source)
+            except OSError as error:
+                reason = os.strerror(error.errno or 0).lower()
+                raise SpecError(f"mounts: {mount.destination}: source {mount.source}: {reason}") from None
+    return tuple(found)
 
 
 def _host_kernel(unikernel: "Unikernel", config: "Config") -> "KernelConfig | None":

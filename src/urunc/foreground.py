@@ -25,10 +25,10 @@ def run(request: Request) -> "Outcome | str":
     if request.dry_run:
         return dry_run(request)
     with terminal.session(request) as session:
-        pid = runtime.make(session.request)
+        pid, notices = runtime.make(session.request)
         try:
             with _Forwarding(request):
-                warnings = runtime.start(request).warnings
+                warnings = notices + runtime.start(request).warnings
                 if request.detach:
                     return Outcome(warnings=warnings)
                 session.attach()

@@ -6,6 +6,7 @@ The one rule: what cannot be given is refused here, before anything is made.
 from . import network, storage
 from .errors import HostError, SpecError, UnikernelError
 from .monitors import Machine
+from .payload import Payload, init_of, payload, root_kind
 from .unikernels import Boot
 
 TYPE_CHECKING = False
@@ -36,8 +37,9 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
     paths = {file.role: f"/guest/{file.role}" for file in host.files}
     nics = network.nics(guest, chosen, host, net, unikernel.solo5_net)
     disks = storage.disks(guest, host, read_only=spec.readonly, name=unikernel.solo5_block)
-    boot = _boot(spec, unikernel, chosen, host, net.interfaces[: len(nics)], len(disks))
+    boot = _boot(spec, unikernel, guest, chosen, host, net.interfaces[: len(nics)], len(disks))
     words = guest.words(boot)
+    given = _payload(spec, guest, chosen, host, boot)
     kernel_words = next((k.cmdline for k in host.config.kernels if k.name == unikernel.kernel), "")
     return Machine(
         binary=host.binary,
@@ -45,10 +47,12 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
         memory_mib=boot.memory_mib,
         vcpus=boot.vcpus,
         kernel=paths["kernel"],
-        initrd=paths.get("initrd", ""),
+        initrd="/guest/initrd" if given.archive else paths.get("initrd", ""),
         words=(kernel_words, *words) if kernel_words else words,
         nics=nics,
         disks=disks,
+        archive=given.archive,
+        share=given.share,
         type=guest.machines[0],
         cpu=guest.cpu,
         acpi=guest.acpi,
@@ -57,12 +61,19 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
     )
 
 
-def check(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "Host") -> None:
-    """Raise what `machine_of` would for any network."""
+def check(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "Host") -> "tuple[str, ...]":
+    """Raise what `machine_of` would for any network; return notices about what the guest does not get."""
     _check_kernel(chosen, host)
     accelerator(unikernel.accelerator or host.config.accelerator, chosen, host.kvm)
     disks = storage.disks(guest, host, read_only=spec.readonly, name=unikernel.solo5_block)
-    guest.words(_boot(spec, unikernel, chosen, host, (), len(disks)))
+    boot = _boot(spec, unikernel, guest, chosen, host, (), len(disks))
+    guest.words(boot)
+    return _payload(spec, guest, chosen, host, boot).notices
+
+
+def _payload(spec: "Spec", guest: "Guest", chosen: "Monitor", host: "Host", boot: Boot) -> Payload:
+    # most guests of other frameworks have nothing to be asked: the modules of the others are not loaded for them
+    return payload(spec, guest, chosen, host, boot, "") if guest.uinit or spec.mounts else Payload()
 
 
 def device_nodes(chosen: "Monitor", host: "Host") -> "tuple[tuple[str, int, int], ...]":
@@ -75,14 +86,19 @@ def device_nodes(chosen: "Monitor", host: "Host") -> "tuple[tuple[str, int, int]
 def _boot(  # noqa: PLR0913, PLR0917  all that a guest may be told
     spec: "Spec",
     unikernel: "Unikernel",
+    guest: "Guest",
     chosen: "Monitor",
     host: "Host",
     interfaces: "tuple[Interface, ...]",
     disks: int,
 ) -> Boot:
+    args = _args(spec, unikernel)
+    init = init_of(unikernel, guest, args)
     return Boot(
         monitor=chosen.name,
-        args=_args(spec, unikernel),
+        args=args,
+        init=init,
+        root=root_kind(unikernel, guest, chosen, host) if init == "uinit" else "",
         env=spec.env,
         initrd=any(file.role == "initrd" for file in host.files),
         block=disks > 0,

@@ -3,7 +3,7 @@
 The one rule: nothing here asks the machine, reads the environment or looks at a clock.
 """
 
-from . import network, storage
+from . import network, shared, storage
 from ._record import Record
 from .errors import SpecError
 from .storage import NODEV, NOSUID, RDONLY
@@ -87,9 +87,9 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
         *([("terminal", slots["console"])] if spec.terminal else []),
         *wait_hooks,
         ("stage", "enter"),
-        *_enter(spec, host, slots, start_hooks),
+        *_enter(spec, host, machine, slots, start_hooks),
         ("stage", "exec"),
-        *_credentials(spec),
+        *_credentials(spec, shared.capabilities(machine)),
         *network.kept(chosen, machine, NIC_SLOT),
         _exec(host, slots, chosen.argv(machine)),
     )
@@ -98,7 +98,7 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
 
 def _root(chosen: "Monitor", host: "Host", machine: "Machine", slots: "dict[str, int]") -> "list[Operation]":
     operations: list[Operation] = [
-        ("root", ROOT_BYTES, 0o755),
+        ("root", ROOT_BYTES + shared.initrd_bytes(machine), 0o755),
         ("directory", "dev", 0o755),
         ("directory", "guest", 0o755),
     ]
@@ -113,7 +113,7 @@ def _root(chosen: "Monitor", host: "Host", machine: "Machine", slots: "dict[str,
     nodes = (*chosen.nodes, *kvm, *taps)
     operations += [("node", path, S_IFCHR | 0o666, major, minor) for path, major, minor in nodes]
     operations += [("file", path, 0o444, content) for path, content in chosen.files(machine)]
-    return [*operations, *storage.operations(host, machine, slots)]
+    return [*operations, *storage.operations(host, machine, slots), *shared.operations(host, machine, slots)]
 
 
 def _exec(host: "Host", slots: "dict[str, int]", argv: "tuple[str, ...]") -> "Operation":
@@ -138,7 +138,7 @@ NIC_SLOT = 33  # of the first tap
 
 
 def _enter(
-    spec: "Spec", host: "Host", slots: "dict[str, int]", start_hooks: "tuple[Operation, ...]"
+    spec: "Spec", host: "Host", machine: "Machine", slots: "dict[str, int]", start_hooks: "tuple[Operation, ...]"
 ) -> "list[Operation]":
     operations: list[Operation] = []
     if spec.oom_score_adj is not None:
@@ -146,7 +146,8 @@ def _enter(
     operations.append(("attach_root",))
     if host.tree:
         operations.append(("attach", slots["tree"], MONITOR_TREE))
-    operations += [("attach", slots[file.role], f"guest/{file.role}") for file in storage.attached(host)]
+    operations += [("attach", slots[file.role], f"guest/{file.role}") for file in storage.attached(host, machine)]
+    operations += shared.attached(machine)
     own_uts = any(namespace.type == "uts" and not namespace.path for namespace in spec.namespaces)
     if (spec.hostname or spec.domainname) and not own_uts:
         raise SpecError("unable to set hostname without a private UTS namespace: add uts to linux.namespaces")
@@ -156,7 +157,7 @@ def _enter(
     return [*operations, ("pivot_root",), *start_hooks]
 
 
-def _credentials(spec: "Spec") -> "list[Operation]":
+def _credentials(spec: "Spec", capabilities: int) -> "list[Operation]":
     """Return stage exec in the order of DESIGN section 5; a monitor needs no capability of the spec."""
     operations: list[Operation] = [
         ("rlimit", RLIMITS.index(limit.type), _signed(limit.soft), _signed(limit.hard)) for limit in spec.rlimits
@@ -165,10 +166,10 @@ def _credentials(spec: "Spec") -> "list[Operation]":
         operations.append(("umask", spec.umask))
     return [
         *operations,
-        ("bounding_set", 0),
+        ("bounding_set", capabilities),
         ("groups", spec.groups),
         ("user", spec.uid, spec.gid),
-        ("capabilities", 0, 0, 0, 0),
+        ("capabilities", *(capabilities,) * 4),
         ("no_new_privileges",),
     ]
 

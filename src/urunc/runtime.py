@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from .request import Request
 
 
-def create(request: "Request") -> None:
+def create(request: "Request") -> Outcome:
     """Make the container: everything but the run of its monitor (runtime-spec, runtime.md#create)."""
-    make(request)
+    return Outcome(warnings=make(request)[1])
 
 
 def start(request: "Request", plan_bytes: bytes = b"") -> Outcome:
@@ -163,6 +163,7 @@ class Wanted:
         self.unikernel = annotations.resolve(pairs, content, tuple(unikernels.MODULES))
         self.trace.mark("bundle")
         self.host: facts.Host | None = None
+        self.notices: tuple[str, ...] = ()  # about what the guest does not get
 
     def __enter__(self) -> "Wanted":
         return self
@@ -180,7 +181,7 @@ class Wanted:
         plan.sandbox(self.spec)
         self.host = facts.host(self.spec, self.unikernel, chosen, self.config)
         self.trace.mark("facts of the host")
-        machine.check(self.spec, self.unikernel, guest, chosen, self.host)
+        self.notices = machine.check(self.spec, self.unikernel, guest, chosen, self.host)
         return guest, chosen, self.host
 
     def groups(self, chosen: "monitors.Monitor", container_id: str) -> "tuple[tuple[object, ...], ...]":
@@ -212,12 +213,12 @@ def fallback_runtime(settings: "Config") -> str:
     return delegate.find(settings.fallback, delegate.ourselves())
 
 
-def make(request: "Request") -> int:
-    """Do what create does; return the pid of the container's process."""
+def make(request: "Request") -> "tuple[int, tuple[str, ...]]":
+    """Do what create does; return the pid of the container's process, and notices about what the guest lacks."""
     with Wanted(request) as wanted:
         if wanted.unikernel is None:
             delegate.execute(fallback_runtime(wanted.config), request)
-        return build(request, wanted, wanted.prepare()).pid
+        return build(request, wanted, wanted.prepare()).pid, wanted.notices
 
 
 def build(

@@ -42,16 +42,17 @@ def disks(guest: "Guest", host: "Host", *, read_only: bool, name: str) -> "tuple
     )
 
 
-def attached(host: "Host") -> "tuple[File, ...]":
-    """Return the files that the monitor opens by their path in /guest."""
-    return tuple(file for file in host.files if file.role != "monitor")
+def attached(host: "Host", machine: "Machine") -> "tuple[File, ...]":
+    """Return the files that the monitor opens by their path in /guest: those of an initrd that is made go into it."""
+    made = ("initrd", "initrd1") if machine.archive else ()
+    return tuple(file for file in host.files if file.role != "monitor" and file.role not in made)
 
 
 def operations(host: "Host", machine: "Machine", slots: "dict[str, int]") -> "list[Operation]":
     """Return how the files come into the monitor's root: as mounts of the descriptors that were checked."""
     writable = {disk.path for disk in machine.disks if not disk.read_only}
     made: list[Operation] = []
-    for file in attached(host):
+    for file in attached(host, machine):
         may_write = f"/guest/{file.role}" in writable
         made.append(("file", f"guest/{file.role}", 0o444, b""))
         made.append(("clone_file", slots[file.role], (0 if may_write else RDONLY) | NOSUID | NODEV | NOEXEC))

@@ -22,6 +22,7 @@ ALL = PLAIN | {
     "mountRootfs": "true",
     "kernel": "lts",
     "accelerator": "tcg",
+    "init": "image",
     "solo5NetDev": "service0",
     "solo5BlkDev": "storage",
 }
@@ -74,6 +75,7 @@ def test_every_key_has_its_field(code: "type[dict[str, str]]") -> None:
         block_mount_point="/data",
         kernel="lts",
         accelerator="tcg",
+        init="image",
         solo5_net="service0",
         solo5_block="storage",
         mount_rootfs=True,
@@ -228,6 +230,7 @@ def test_plain_values_that_happen_to_be_base64_stay_plain() -> None:
         ("kernel", "\0", "must not contain a NUL byte"),
         ("solo5NetDev", "net:x=", "must be 1 to 67 letters and digits"),
         ("solo5NetDev", "é", "must be 1 to 67 letters and digits"),
+        ("init", "systemd", "must be one of urunc, image"),
         ("solo5BlkDev", "a" * 68, "must be 1 to 67 letters and digits"),
     ],
 )

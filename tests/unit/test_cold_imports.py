@@ -33,11 +33,15 @@ RUNTIME = {
         *("kvm", "lifecycle", "machine", "monitors", "network", "plan", "runtime", "state", "storage", "trace"),
         *("cgroup", "devices", "limits", "resources"),
         "unikernels",
+        *("payload", "shared"),
     )
 }
 # command -> what it may load beside STANDARD, CLI and RUNTIME
 ALLOWED: dict[str, set[str]] = {
-    "create": {"_json", "urunc.closure", "urunc.monitors.qemu", "urunc.tree", "urunc.unikernels.linux"},
+    "create": {
+        *("_json", "urunc.closure", "urunc.monitors.qemu", "urunc.mounts", "urunc.tree", "urunc.uinit"),
+        "urunc.unikernels.linux",
+    },
     "start": {"_json"},
     "state": {"_json"},
     "kill": {"_json"},

@@ -129,9 +129,10 @@ def test_a_file_of_the_guest_is_a_regular_one(rootfs: Path, kind: str) -> None:
 
 def test_a_kernel_of_the_host_needs_its_name_in_the_configuration(rootfs: Path) -> None:
     config = Config(kernels=(KernelConfig(name="6.1", path=str(rootfs / "boot" / "kernel"), initrd="/etc/hostname"),))
-    found = host(rootfs, config, kernel="6.1", binary="", initrd="/ignored")
+    (rootfs / "initrd").write_text("")
+    found = host(rootfs, config, kernel="6.1", binary="", initrd="/initrd")
 
-    assert ["kernel", "initrd"] == [file.role for file in found.files]
+    assert ["kernel", "initrd", "initrd1"] == [file.role for file in found.files]
     facts.close(found)
     with pytest.raises(UnikernelError, match=r'kernel "5.4" is not in the host\'s configuration, which has: 6.1'):
         host(rootfs, config, kernel="5.4")

@@ -76,6 +76,7 @@ UNIKERNEL = Unikernel(
     block_mount_point="",
     kernel="",
     accelerator="",
+    init="",
     solo5_net="",
     solo5_block="",
     mount_rootfs=None,

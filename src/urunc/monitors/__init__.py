@@ -41,6 +41,30 @@ class Disk(Record):
     root: bool = False  # of Linux: Firecracker tells the kernel so
 
 
+class Archive(Record):
+    """What the guest's initrd is made of, behind the archives of host and image; names are those in it."""
+
+    uinit: bool = False
+    files: "tuple[tuple[str, int, bytes], ...]" = ()  # name, mode, content
+    trees: "tuple[tuple[str, str], ...]" = ()  # name ("": the top), file or directory of the host
+    cut: bool = False  # the guest's reader stops at the first trailer: there must be only one
+    raw: bytes = b""  # instead of all: what the initrd is, no archive
+
+
+class Share(Record):
+    """A directory of the monitor's root that the guest mounts by its tag."""
+
+    kind: str  # 9pfs, virtiofs
+    path: str
+    tag: str
+    # name in it, what of the host is there, whether it is read-only, whether it is a directory
+    entries: "tuple[tuple[str, str, bool, bool], ...]" = ()
+
+    @property
+    def read_only(self) -> bool:
+        return all(read_only for _, _, read_only, _ in self.entries)
+
+
 class Machine(Record):
     """The virtual machine to be: what a monitor's command line is made of.  Paths are in the monitor's own root."""
 
@@ -53,6 +77,8 @@ class Machine(Record):
     initrd: str = ""
     nics: "tuple[Nic, ...]" = ()
     disks: "tuple[Disk, ...]" = ()
+    archive: "Archive | None" = None  # None: the initrd is the image's own
+    share: "Share | None" = None
     # what the framework asks of QEMU (unikernels.Guest)
     type: str = "q35"  # or pc, microvm
     cpu: str = ""  # model under emulation, "" = max
@@ -83,6 +109,7 @@ class Monitor(Record):
     virtio: bool = True  # its interfaces are virtio-net, and want the header of that before each frame
     tap_nodes: "tuple[tuple[str, int, int], ...]" = ()
     capabilities: "tuple[str, ...]" = ()  # CAP_* that it cannot do without
+    shares: "tuple[str, ...]" = ()  # ways of sharing a directory with the guest, the best first
     seccomp: bool = False  # whether it brings a filter of its own
 
 

@@ -1,6 +1,6 @@
 """QEMU, from 7.2 (qemu(1), docs/system/i386)."""
 
-from . import TUN, Disk, Machine, Monitor, Nic, plain
+from . import TUN, Disk, Machine, Monitor, Nic, Share, plain
 
 # of virtio-net: what a guest without checksums and segmentation must not be offered
 _NO_OFFLOADS = (
@@ -51,7 +51,20 @@ def _devices(machine: Machine) -> "list[str]":
         read_only = ",read-only=on" if disk.read_only else ""
         line += ["-drive", f"if=none,id=disk{number},format=raw{read_only},file={escaped(disk.path)}"]
         line += ["-device", _disk(machine, disk, number)]
+    if machine.share:
+        line += _share(machine, machine.share)
     return line
+
+
+def _share(machine: Machine, share: Share) -> "list[str]":
+    """Return a directory by 9p.  Owners and modes are those of the files, as a container's are.
+
+    remap: what is shared may be of several file systems, whose inode numbers are the same.
+    """
+    options = ["local,id=share", f"path={escaped(share.path)}", "security_model=passthrough", "multidevs=remap"]
+    options += ["readonly=on"] if share.read_only else []
+    device = ",".join([*_model(machine, "9p"), "fsdev=share", f"mount_tag={escaped(share.tag)}"])
+    return ["-fsdev", ",".join(options), "-device", device]
 
 
 def _backend(nic: Nic, number: int) -> str:
@@ -98,5 +111,6 @@ MONITOR = Monitor(
     kernels=("bzimage", "pvh", "multiboot"),
     takes_tap="fd",
     tap_nodes=TUN,
+    shares=("9pfs",),
     seccomp=True,
 )

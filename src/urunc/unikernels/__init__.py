@@ -46,6 +46,7 @@ class Boot(Record):
     interfaces: "tuple[Interface, ...]" = ()  # in the order of the guest's devices
     disks: int = 0  # block devices that are attached
     root: str = ""  # what the root file system is on: initrd, block, 9pfs, virtiofs; "" = see initrd and block
+    init: str = ""  # of Linux: uinit or urunit, which have a file to read; "" = one that knows the command line only
     version: str = ""  # of the framework (annotation unikernelVersion)
     mount_point: str = ""  # of the block device (annotation blkMntPoint)
     hostname: str = ""
@@ -71,6 +72,7 @@ class Guest(Record):
     ipv6: bool = False  # whether `words` says IPv6 addresses
     disks: int = 0  # block devices that it can use
     roots: "tuple[str, ...]" = ()  # of Boot.root
+    uinit: bool = False  # whether urunc's own init can run the program
     memory_min_mib: int = 0  # it is worth a warning below
     # Solo5: names of its devices in manifests of published images, for images whose manifest cannot be read
     solo5_net: str = ""

@@ -57,7 +57,10 @@ def words(boot: Boot) -> "tuple[str, ...]":
     if boot.tsc_khz:
         # microvm under emulation has no timer that the kernel could calibrate by when the host is busy
         line.append(f"tsc_early_khz={boot.tsc_khz}")
-    line += [*_ROOTS[root], *_address(boot), *_environment(boot)]
+    if boot.init == "uinit":
+        return (" ".join([*line, "rdinit=/.urunc/init"]),)
+    environment = _environment(boot) if boot.init != "urunit" else _urunit(boot)
+    line += [*_ROOTS[root], *_address(boot), *environment]
     if boot.args:
         line.append(("rdinit=" if root == "initrd" else "init=") + quoted(boot.args[0]))
         line += tail(boot, _arguments(boot))
@@ -89,6 +92,18 @@ def _environment(boot: Boot) -> "list[str]":
     return [quoted(entry, "process.env") for entry in boot.env]
 
 
+def _urunit(boot: Boot) -> "list[str]":
+    """Return where urunit finds its configuration, and the environment for older ones if the kernel takes it."""
+    initrd = root_of(boot) == "initrd"
+    where = ["URUNIT_CONFIG=/urunit.conf"] if initrd else ["retain_initrd", "URUNIT_CONFIG=/sys/firmware/initrd"]
+    try:
+        environment = _environment(boot)
+    except SpecError:
+        return where
+    size = len(" ".join(environment).encode("utf-8", "surrogateescape"))
+    return [*environment, *where] if size < COMMAND_LINE_MAX // 2 else where
+
+
 def _arguments(boot: Boot) -> "list[str]":
     if "--" in boot.args[1:]:  # parse_args() in kernel/params.c
         raise refuse("Linux", "process.args", "--", "the kernel drops what stands behind it, leave it out")
@@ -108,6 +123,7 @@ GUEST = Guest(
     net=MANY,
     disks=MANY,
     roots=("initrd", "block", "9pfs", "virtiofs"),
+    uinit=True,
     machines=("q35", "microvm", "pc"),
     status=(("qemu", "poweroff"), ("firecracker", "poweroff"), ("cloud-hypervisor", "poweroff")),
 )

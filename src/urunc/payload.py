@@ -1,0 +1,145 @@
+"""What a guest gets beside its kernel: the initrd that is made for it, and directories shared with it.  Pure.
+
+The one rule: nothing is copied that can be shared, and what a guest would lose by a copy is refused.
+"""
+
+from ._record import Record
+from .errors import SpecError, UnikernelError
+from .monitors import Archive, Share
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .annotations import Unikernel
+    from .bundle import Spec
+    from .facts import Host
+    from .monitors import Monitor
+    from .mounts import Volume
+    from .unikernels import Boot, Guest
+
+SHARE = "guest/share"  # in the monitor's root
+SHARED_MAX = 20  # each takes a slot of the plan, behind those of the interfaces
+INTERFACES_MAX = 11
+
+
+class Payload(Record):
+    """`archive` is None if the guest takes the initrd of its image as it is, or has none."""
+
+    archive: "Archive | None" = None
+    share: "Share | None" = None
+    notices: "tuple[str, ...]" = ()
+
+
+def init_of(unikernel: "Unikernel", guest: "Guest", args: "tuple[str, ...]") -> str:
+    """Return what runs the program: uinit, urunit (an init of existing images that we configure), or "" for the image.
+
+    Images with a kernel of their own bring an init, unless they say otherwise by the annotation init.
+    """
+    wanted = unikernel.init or ("urunc" if unikernel.kernel and guest.uinit else "image")
+    if wanted == "urunc":
+        if not guest.uinit:
+            raise UnikernelError(f"init urunc: a {guest.name} guest has none: leave it out")
+        if not args:
+            raise SpecError("process.args must not be empty: it is what the guest runs")
+        return "uinit"
+    return "urunit" if guest.uinit and args and "urunit" in args[0].rpartition("/")[2] else ""
+
+
+def root_kind(unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "Host") -> str:
+    """Return what / of a guest with urunc's init is on: initrd and block are the image's, the rest is the rootfs."""
+    roles = [file.role for file in host.files]
+    if "disk0" in roles:
+        return "block"
+    if unikernel.initrd:
+        return "initrd"
+    wanted = next((kernel.root for kernel in host.config.kernels if kernel.name == unikernel.kernel), "")
+    possible = (*(kind for kind in chosen.shares if kind in guest.roots), "rootfs")
+    if not wanted:
+        return possible[0]
+    kind = "rootfs" if wanted == "initrd" else wanted
+    if kind not in possible:
+        raise UnikernelError(f"linux.kernels.{unikernel.kernel}.root {wanted}: {chosen.name} has none: use initrd")
+    return kind
+
+
+def payload(  # noqa: PLR0913, PLR0917  all that it is made of
+    spec: "Spec", guest: "Guest", chosen: "Monitor", host: "Host", boot: "Boot", status: str
+) -> Payload:
+    """Return what the guest gets; SpecError for a mount that it cannot be given."""
+    from . import mounts, uinit
+
+    if boot.init != "uinit":
+        return _without_uinit(spec, guest, host, boot)
+    volumes = mounts.volumes(spec, host.directories)
+    kind = _share_kind(volumes, boot.root, chosen)
+    binds = tuple(uinit.bind(volume, number, shared=bool(kind)) for number, volume in enumerate(volumes))
+    shared = kind == boot.root
+    root = uinit.root_of("share" if shared else boot.root, "/dev/vda", read_only=spec.readonly)
+    first = (*(uinit.share_of(kind) if kind else ()), *root)
+    files = ((f"{uinit.DIRECTORY}/config", 0o600, uinit.configuration(spec, boot, first, binds, status)),)
+    trees = [("", spec.rootfs)] if boot.root == "rootfs" else []
+    if kind:
+        return Payload(
+            archive=Archive(uinit=True, files=files),
+            share=_share(kind, volumes, spec, len(boot.interfaces), root=shared),
+        )
+    copied = [(number, volume) for number, volume in enumerate(volumes) if volume.source]
+    trees += [(f"{uinit.DIRECTORY}/volumes/{number}", volume.source) for number, volume in copied]
+    return Payload(archive=Archive(uinit=True, files=files, trees=tuple(trees)))
+
+
+def _share_kind(volumes: "tuple[Volume, ...]", root: str, chosen: "Monitor") -> str:
+    """Return how directories are shared, "" if they are copied: for a root that is shared, or what can be written."""
+    if root in chosen.shares:
+        return root
+    written = [volume for volume in volumes if volume.source and volume.directory and not volume.read_only]
+    if written and not chosen.shares:
+        raise SpecError(
+            f"mounts: {written[0].target}: {chosen.name} shares no directories, and what the guest writes would be"
+            " lost: make it read-only, or use hypervisor qemu"
+        )
+    return chosen.shares[-1] if written else ""
+
+
+def _share(kind: str, volumes: "tuple[Volume, ...]", spec: "Spec", interfaces: int, *, root: bool) -> Share:
+    entries = [("root", spec.rootfs, spec.readonly, True)] if root else []
+    entries += [
+        (f"volumes/{number}", volume.source, volume.read_only, volume.directory)
+        for number, volume in enumerate(volumes)
+        if volume.source
+    ]
+    if len(entries) > SHARED_MAX:
+        raise SpecError(f"mounts: {len(entries)} directories are shared with the guest: it takes {SHARED_MAX}")
+    if interfaces > INTERFACES_MAX:
+        raise SpecError(f"a guest with a shared directory takes {INTERFACES_MAX} interfaces: remove some")
+    return Share(kind=kind, path=f"/{SHARE}", tag="urunc", entries=tuple(entries))
+
+
+def _without_uinit(spec: "Spec", guest: "Guest", host: "Host", boot: "Boot") -> Payload:
+    """The image's own init, or a framework that has none: files can be put into an initrd."""
+    from . import mounts
+
+    initrds = [file for file in host.files if file.role.startswith("initrd")]
+    if guest.name not in {"linux", "unikraft"} or not initrds:
+        notices = mounts.refused(spec, guest.name)
+        archive = Archive(raw=_urunit(spec, boot)) if boot.init == "urunit" else None
+        return Payload(archive=archive, notices=notices)
+    volumes = [volume for volume in mounts.volumes(spec, host.directories) if volume.source]
+    for volume in volumes:
+        if volume.directory and not volume.read_only:
+            raise SpecError(
+                f"mounts: {volume.target}: the guest gets a copy of it, and what it writes would be lost: make it"
+                " read-only"
+            )
+    files = (("urunit.conf", 0o600, _urunit(spec, boot)),) if boot.init == "urunit" else ()
+    if not volumes and not files and len(initrds) == 1:
+        return Payload()
+    trees = tuple((volume.target[1:], volume.source) for volume in volumes)
+    return Payload(archive=Archive(files=files, trees=trees, cut=guest.name == "unikraft"))
+
+
+def _urunit(spec: "Spec", boot: "Boot") -> bytes:
+    """Return the configuration of urunit, an init of existing images: environment, then user and directory."""
+    lines = ["UES", *boot.env, "UEE", "UCS", f"UID:{spec.uid}", f"GID:{spec.gid}", f"WD:{spec.cwd}", "UCE"]
+    if any("\n" in line for line in lines):
+        raise SpecError("process.env and process.cwd: urunit takes no line ends: remove them")
+    return "".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape")

@@ -1,0 +1,69 @@
+"""The initrd that is made for a guest, and the directory that is shared with it, as operations of a plan.  Pure.
+
+The one rule: what is shared read-only cannot be written by the monitor either.
+"""
+
+from .storage import NODEV, NOSUID, RDONLY
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .facts import Host
+    from .monitors import Archive, Machine
+
+    Operation = tuple[object, ...]
+
+INITRD = "guest/initrd"
+SHARE_SLOT = 44  # the first of those for what is shared
+# linux/capability.h: a server of files gives them owners, and reads what is not its own
+CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID = 0, 1, 2, 3, 4
+
+
+def initrd_bytes(machine: "Machine") -> int:
+    """Return how large the initrd may become: what the guest could unpack into all of its memory."""
+    return machine.memory_mib << 20 if machine.archive else 0
+
+
+def operations(host: "Host", machine: "Machine", slots: "dict[str, int]") -> "list[Operation]":
+    """Return how initrd and shared directory come into the monitor's root."""
+    made: list[Operation] = _initrd(machine.archive, host, slots) if machine.archive else []
+    if machine.share:
+        top = machine.share.path.lstrip("/")
+        made.append(("directory", "proc", 0o555))
+        made += [("directory", top, 0o755), ("directory", f"{top}/volumes", 0o755)]
+        for number, (name, source, read_only, directory) in enumerate(machine.share.entries):
+            made.append(("directory", f"{top}/{name}", 0o755) if directory else ("file", f"{top}/{name}", 0o644, b""))
+            made.append(("clone_tree", SHARE_SLOT + number, source, (RDONLY if read_only else 0) | NOSUID | NODEV))
+    return made
+
+
+def attached(machine: "Machine") -> "list[Operation]":
+    """Return how what is shared gets to its place, in the monitor's mount namespace."""
+    if not machine.share:
+        return []
+    top = machine.share.path.lstrip("/")
+    attaches = [
+        ("attach", SHARE_SLOT + number, f"{top}/{name}") for number, (name, *_) in enumerate(machine.share.entries)
+    ]
+    return [*attaches, ("proc", "proc")]  # QEMU changes modes through /proc/self/fd
+
+
+def capabilities(machine: "Machine") -> int:
+    """Return what the monitor needs for the guest's files, as a mask."""
+    if not machine.share or machine.share.kind != "9pfs":
+        return 0
+    if machine.share.read_only:
+        return 1 << CAP_DAC_READ_SEARCH
+    return 1 << CAP_CHOWN | 1 << CAP_DAC_OVERRIDE | 1 << CAP_FOWNER | 1 << CAP_FSETID
+
+
+def _initrd(archive: "Archive", host: "Host", slots: "dict[str, int]") -> "list[Operation]":
+    if archive.raw:
+        return [("file", INITRD, 0o444, archive.raw)]
+    first = tuple(slots[file.role] for file in host.files if file.role in ("initrd", "initrd1"))
+    return [
+        ("initrd", INITRD, first, int(archive.cut)),
+        *(("initrd_tree", INITRD, name, source) for name, source in archive.trees),
+        *([("initrd_uinit", INITRD, ".urunc/init")] if archive.uinit else []),
+        *(("initrd_file", INITRD, name, mode, content) for name, mode, content in archive.files),
+        ("initrd_end", INITRD),
+    ]
