@@ -31,6 +31,7 @@ cdef extern from "execute.h":
     void fp_sandbox_deinit(fp_sandbox *sandbox) nogil
     int fp_sandbox_execute(fp_sandbox *sandbox, const void *plan, size_t size, const int *slots, int count,
                            fp_error *error) nogil
+    int fp_sandbox_lock_network(fp_sandbox *sandbox, fp_error *error) nogil
     int fp_sandbox_release(fp_sandbox *sandbox, fp_error *error) nogil
 
 cdef extern from "sealed.h":

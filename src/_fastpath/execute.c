@@ -28,7 +28,8 @@ enum { STACK_SIZE = 64 << 10, SCRATCH_FD = 64 };
 
 void fp_sandbox_init(struct fp_sandbox *sandbox, int state_fd)
 {
-    *sandbox = (struct fp_sandbox){.state_fd = state_fd, .sync_fd = -1, .start_fd = -1, .pidfd = -1};
+    *sandbox =
+        (struct fp_sandbox){.state_fd = state_fd, .sync_fd = -1, .start_fd = -1, .pidfd = -1, .network_lock = -1};
     for (int i = 0; i < 3; i++)
         sandbox->streams[i] = -1;
     for (int i = 0; i < FP_SLOT_COUNT; i++)
@@ -47,6 +48,7 @@ void fp_sandbox_deinit(struct fp_sandbox *sandbox)
     fp_close_guard(&sandbox->sync_fd);
     fp_close_guard(&sandbox->start_fd);
     fp_close_guard(&sandbox->pidfd);
+    fp_close_guard(&sandbox->network_lock);
     for (int i = 0; i < FP_SLOT_COUNT; i++)
         fp_close_guard(&sandbox->slots[i]);
     for (int i = 0; i < sandbox->join_count; i++)
@@ -249,6 +251,12 @@ static int start_init(struct fp_sandbox *sandbox, uint64_t namespaces, struct fp
     return await_reply(sandbox, error);
 }
 
+static void unlock_network(struct fp_sandbox *sandbox)
+{
+    fp_close_guard(&sandbox->network_lock);
+    sandbox->network_lock = -1;
+}
+
 static int send_plan(struct fp_sandbox *sandbox, const void *bytes, size_t size, struct fp_error *error)
 {
     struct fp_request request = {.kind = FP_KEEP, .plan_size = (uint32_t)size};
@@ -298,8 +306,10 @@ int fp_sandbox_execute(struct fp_sandbox *sandbox, const void *bytes, size_t siz
         return -1;
     for (uint32_t offset = 0; fp_plan_next(&plan, &offset, &operation);) {
         if (operation.code == FP_OP_STAGE) {
-            if (operation.arguments[0].integer >= FP_STAGE_WAIT)
+            if (operation.arguments[0].integer >= FP_STAGE_WAIT) {
+                unlock_network(sandbox); /* hooks follow, which may take their time */
                 return send_plan(sandbox, bytes, size, error);
+            }
         } else if (execute_operation(sandbox, &operation, error) < 0) {
             return -1;
         }

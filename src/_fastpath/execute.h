@@ -20,6 +20,7 @@ struct fp_sandbox {
     int sync_fd;  /* to urunc-init until it is committed */
     int start_fd; /* listening, until urunc-init has it */
     int pidfd;
+    int network_lock;   /* of the network namespace, from looking into it to the end of stage root; -1 = not held */
     char *network_path; /* of the network namespace that was joined; NULL = it is ours */
     pid_t pid;
     uint64_t start_time;
@@ -39,6 +40,9 @@ void fp_sandbox_deinit(struct fp_sandbox *sandbox);
  * keeps it for start.  `slots` are borrowed (numbered from 1; duplicates are kept). */
 int fp_sandbox_execute(struct fp_sandbox *sandbox, const void *bytes, size_t size, const int *slots, int slot_count,
                        struct fp_error *error);
+
+/* Take the lock of the container's network namespace (netns.h), which fp_sandbox_execute gives up (link.c). */
+int fp_sandbox_lock_network(struct fp_sandbox *sandbox, struct fp_error *error);
 
 /* From here on the container lives without its maker: urunc-init waits for start. */
 int fp_sandbox_release(struct fp_sandbox *sandbox, struct fp_error *error);

@@ -107,6 +107,15 @@ cdef class Sandbox:
         if status < 0:
             raise_error(&error)
 
+    def lock_network(self):
+        cdef fp_error error
+        cdef int status
+        error.number = 0
+        with nogil:
+            status = fp_sandbox_lock_network(&self.sandbox, &error)
+        if status < 0:
+            raise_error(&error)
+
     def release(self):
         cdef fp_error error
         cdef int status

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { JOURNAL_MAX = 1 << 20, KILL_WAIT_MS = 10000 };
+enum { JOURNAL_MAX = 1 << 20, KILL_WAIT_MS = 10000, LOCK_WAIT_MS = 10000 };
 
 /* "process PID START": a pid that is somebody else's by now has another start time. */
 static int undo_process(const char *words, struct fp_error *error)
@@ -34,13 +34,17 @@ static int undo_process(const char *words, struct fp_error *error)
     return 0;
 }
 
-/* "network INTERFACE TAP INODE PATH": in a namespace that the container has joined; its own goes with it. */
+/* "network INTERFACE TAP NAMESPACE PID START PATH": in a namespace that the container has joined; its own goes with it.
+ */
 static int undo_network(const char *words, struct fp_error *error)
 {
     const char *path = fp_network_words_path(words);
     if (!path || !*path || access(path, F_OK) < 0)
         return 0;
     int netlink;
+    struct fp_error ignored = {0};
+    /* whoever holds it for so long is none of us; what is removed says whose it is */
+    _cleanup_close_ int lock = fp_netns_lock(path, LOCK_WAIT_MS, &ignored);
     if (fp_netns_open(path, &netlink, NULL, error) < 0)
         return -1;
     int status = fp_network_undo_words(netlink, words, error);

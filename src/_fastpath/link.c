@@ -14,9 +14,23 @@ static int note(struct fp_sandbox *sandbox, int netlink, const char *interface, 
 {
     char words[FP_NETWORK_WORDS_MAX];
     const char *path = sandbox->network_path ? sandbox->network_path : "";
-    if (fp_network_words(netlink, path, interface, tap, words, error) < 0)
+    const struct fp_owner owner = {(int)sandbox->pid, sandbox->start_time};
+    if (fp_network_words(netlink, path, interface, tap, &owner, words, error) < 0)
         return -1;
     return fp_journal_add(sandbox->state_fd, "network", words, error);
+}
+
+/* Some client may hold the lock for ever, but not ours: whatever we do in there is done in milliseconds. */
+enum { LOCK_TIMEOUT_MS = 20000 };
+
+int fp_sandbox_lock_network(struct fp_sandbox *sandbox, struct fp_error *error)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)sandbox->pid);
+    if (sandbox->network_lock >= 0)
+        return 0;
+    sandbox->network_lock = fp_netns_lock(path, LOCK_TIMEOUT_MS, error);
+    return sandbox->network_lock < 0 ? -1 : 0;
 }
 
 int fp_link_create(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error)
@@ -39,8 +53,7 @@ int fp_link_create(struct fp_sandbox *sandbox, const struct fp_operation *operat
     struct fp_redirect redirect = {.interface = (int)argument[3].integer,
                                    .tap = tap,
                                    .mtu = (uint32_t)argument[4].integer,
-                                   .owner_pid = sandbox->pid,
-                                   .owner_start = sandbox->start_time};
+                                   .owner = {(int)sandbox->pid, sandbox->start_time}};
     if (note(sandbox, netlink, interface, tap, error) < 0 || fp_tap_create(tun, tap, &options, made, error) < 0 ||
         fp_network_redirect(netlink, &redirect, error) < 0)
         return -1;

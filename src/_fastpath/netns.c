@@ -11,12 +11,14 @@
 #include <linux/nsfs.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 
-enum { STACK_SIZE = 32 << 10 };
+enum { STACK_SIZE = 32 << 10, LOCK_POLL_MS = 1 };
 
 struct visit {
     int namespace;
@@ -64,16 +66,39 @@ static int visit_namespace(struct visit *visit, struct fp_error *error)
     return error->number ? -1 : 0;
 }
 
-int fp_netns_open(const char *path, int *ret_netlink, int *ret_tun, struct fp_error *error)
+static int open_namespace(const char *path, struct fp_error *error)
 {
-    *ret_netlink = -1;
-    if (ret_tun)
-        *ret_tun = -1;
     _cleanup_close_ int namespace = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (namespace < 0)
         return fp_fail(error, "open namespace", path);
     if (ioctl(namespace, NS_GET_NSTYPE) != CLONE_NEWNET)
         return fp_fail_with(error, EINVAL, "not a network namespace", path);
+    return fp_take_fd(&namespace);
+}
+
+int fp_netns_lock(const char *path, int timeout_ms, struct fp_error *error)
+{
+    _cleanup_close_ int namespace = open_namespace(path, error);
+    if (namespace < 0)
+        return -1;
+    for (int waited = 0; flock(namespace, LOCK_EX | LOCK_NB) < 0; waited += LOCK_POLL_MS) {
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return fp_fail(error, "lock network namespace", path);
+        if (waited >= timeout_ms)
+            return fp_fail_with(error, EAGAIN, "somebody else holds the lock of the network namespace", path);
+        nanosleep(&(struct timespec){.tv_nsec = LOCK_POLL_MS * 1000000}, NULL);
+    }
+    return fp_take_fd(&namespace);
+}
+
+int fp_netns_open(const char *path, int *ret_netlink, int *ret_tun, struct fp_error *error)
+{
+    *ret_netlink = -1;
+    if (ret_tun)
+        *ret_tun = -1;
+    _cleanup_close_ int namespace = open_namespace(path, error);
+    if (namespace < 0)
+        return -1;
     struct visit visit = {namespace, ret_netlink, ret_tun, error};
     if (visit_namespace(&visit, error) == 0)
         return 0;

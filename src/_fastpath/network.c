@@ -17,6 +17,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#ifndef SO_NETNS_COOKIE /* since 5.14; a libc may be older */
+#define SO_NETNS_COOKIE 71
+#endif
+
 enum { ATTEMPTS = 8 };
 
 static int namespace_inode(int fd, struct stat *ret, struct fp_error *error)
@@ -29,12 +33,11 @@ static int namespace_inode(int fd, struct stat *ret, struct fp_error *error)
     return 0;
 }
 
-int fp_network_identity(int fd, uint64_t *ret, struct fp_error *error)
+int fp_network_identity(int netlink, uint64_t *ret, struct fp_error *error)
 {
-    struct stat status;
-    if (namespace_inode(fd, &status, error) < 0)
-        return -1;
-    *ret = status.st_ino;
+    socklen_t size = sizeof(*ret);
+    if (getsockopt(netlink, SOL_SOCKET, SO_NETNS_COOKIE, ret, &size) < 0)
+        return fp_fail(error, "SO_NETNS_COOKIE", "network namespace of a socket");
     return 0;
 }
 
@@ -167,14 +170,19 @@ static bool is_template(const char *name, const char *kind)
     return false;
 }
 
-static void add_tap(struct fp_network *network, struct fp_tap_link tap, const struct rtattr *alias)
+void fp_network_read_owner(const struct rtattr *alias, struct fp_owner *ret)
 {
     char text[64];
+    int pid;
+    unsigned long long start;
     fp_netlink_text(alias, text, sizeof(text));
-    unsigned long long start = 0;
-    if (sscanf(text, "urunc %d %llu", &tap.owner_pid, &start) != 2)
-        tap.owner_pid = 0;
-    tap.owner_start = tap.owner_pid ? start : 0;
+    bool known = sscanf(text, "urunc %d %llu", &pid, &start) == 2;
+    *ret = known ? (struct fp_owner){pid, start} : (struct fp_owner){0};
+}
+
+static void add_tap(struct fp_network *network, struct fp_tap_link tap, const struct rtattr *alias)
+{
+    fp_network_read_owner(alias, &tap.owner);
     if (network->tap_count < FP_INTERFACES_MAX)
         network->taps[network->tap_count++] = tap;
 }

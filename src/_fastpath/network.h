@@ -41,13 +41,18 @@ struct fp_route {
     struct fp_address gateway; /* may be absent, outside every subnet, or IPv6 for an IPv4 route; prefix is not used */
 };
 
-/* A tap of ours, `tap<N>_urunc`, and the process it was made for (0 0: not known). */
+/* The process that something was made for; 0 0: not known. */
+struct fp_owner {
+    int pid;
+    uint64_t start; /* see process.h */
+};
+
+/* A tap of ours, `tap<N>_urunc`. */
 struct fp_tap_link {
     int index;
     char name[FP_DEVICE_NAME_MAX];
     bool carrier; /* some process has it open */
-    int owner_pid;
-    uint64_t owner_start;
+    struct fp_owner owner;
 };
 
 /* Without loopback and the tunnel templates that every namespace starts with (tunl0, sit0 ...). */
@@ -78,8 +83,9 @@ int fp_network_choose(const struct fp_network *network, struct fp_choice *ret, s
 /* 1 if a socket or tun descriptor is of the caller's own network namespace, 0 if not, -1 on error. */
 int fp_network_is_own(int fd, struct fp_error *error);
 
-/* The inode number of the network namespace that the descriptor is of. */
-int fp_network_identity(int fd, uint64_t *ret, struct fp_error *error);
+/* The number of the network namespace that the socket is of: no other one has it until the machine reboots, as it may
+ * an inode number (SO_NETNS_COOKIE, socket(7)). */
+int fp_network_identity(int netlink, uint64_t *ret, struct fp_error *error);
 
 /* The index of a device, 0 if there is none of that name. */
 int fp_network_index(int netlink, const char *name, int *ret, struct fp_error *error);
@@ -87,12 +93,11 @@ int fp_network_index(int netlink, const char *name, int *ret, struct fp_error *e
 /* Redirection (redirect.c). */
 
 struct fp_redirect {
-    int interface;        /* its index */
-    const char *tap;      /* its name */
-    uint32_t mtu;         /* for the tap */
-    int owner_pid;        /* written on the tap, so that it can be told from one whose guest has ended: see */
-    uint64_t owner_start; /* fp_network_stale; 0 0 = do not */
-};
+    int interface;         /* its index */
+    const char *tap;       /* its name */
+    uint32_t mtu;          /* for the tap */
+    struct fp_owner owner; /* written on the tap, so that it can be told from one whose guest has ended: see */
+};                         /* fp_network_stale; 0 0 = do not */
 
 /* Whatever arrives at one of the two leaves by the other; the tap is up afterwards.  An ingress qdisc of the interface
  * that is empty, or holds only a redirect of ours to a device that is gone, is replaced; EBUSY if it holds more.
@@ -101,8 +106,10 @@ int fp_network_redirect(int netlink, const struct fp_redirect *redirect, struct 
 
 /* Remove our redirect from the interface (empty name: none) and the tap with its own.  What is gone already is no
  * failure; what is not ours is left alone: EINVAL for a tap that is not called tap<N>_urunc, filters of others and
- * the qdisc they are in stay. */
-int fp_network_undo(int netlink, const char *interface, const char *tap, struct fp_error *error);
+ * the qdisc they are in stay, and so does a tap that says it was made for another process than the owner (0 0: any),
+ * with all that leads to it: another guest has it by now. */
+int fp_network_undo(int netlink, const char *interface, const char *tap, const struct fp_owner *owner,
+                    struct fp_error *error);
 
 /* What guests that have ended have left; of more than 16 taps, 16 at a time. */
 struct fp_stale {
@@ -118,13 +125,18 @@ int fp_network_stale(int netlink, const struct fp_network *network, struct fp_st
 int fp_network_clean(int netlink, const struct fp_network *network, const struct fp_stale *stale,
                      struct fp_error *error);
 
+/* What a tap's IFLA_IFALIAS says. */
+struct rtattr;
+void fp_network_read_owner(const struct rtattr *alias, struct fp_owner *ret);
+
 /* tap<N>_urunc */
 bool fp_network_tap_is_ours(const char *name);
 
-/* For the journal: the words that say what to undo, "INTERFACE TAP INODE PATH" (PATH: of the namespace, or empty if it
- * has no name), and the other way round.  `ret` of the first has FP_NETWORK_WORDS_MAX bytes. */
-int fp_network_words(int netlink, const char *path, const char *interface, const char *tap, char *ret,
-                     struct fp_error *error);
+/* For the journal: the words that say what to undo, "INTERFACE TAP NAMESPACE PID START PATH" (fp_network_identity, the
+ * owner, and the namespace's path, empty if it has none), and the other way round.  `ret` has FP_NETWORK_WORDS_MAX
+ * bytes. */
+int fp_network_words(int netlink, const char *path, const char *interface, const char *tap,
+                     const struct fp_owner *owner, char *ret, struct fp_error *error);
 
 /* The namespace's path in the words of a journal; NULL if they are none. */
 const char *fp_network_words_path(const char *words);

@@ -61,8 +61,8 @@ static void set_tap(struct fp_netlink_batch *batch, int index, const struct fp_r
     const uint8_t no_address = 1; /* IN6_ADDR_GEN_MODE_NONE of <linux/if_link.h> */
     fp_netlink_request(batch, "set mtu", redirect->tap, RTM_SETLINK, 0, &header, sizeof(header));
     fp_netlink_put(batch, IFLA_MTU, &redirect->mtu, sizeof(redirect->mtu));
-    if (redirect->owner_pid) {
-        snprintf(alias, sizeof(alias), "urunc %d %llu", redirect->owner_pid, (unsigned long long)redirect->owner_start);
+    if (redirect->owner.pid) {
+        snprintf(alias, sizeof(alias), "urunc %d %llu", redirect->owner.pid, (unsigned long long)redirect->owner.start);
         fp_netlink_put_text(batch, IFLA_IFALIAS, alias);
     }
     fp_netlink_request(batch, "set address mode", redirect->tap, RTM_SETLINK, 0, &header, sizeof(header));
@@ -170,14 +170,47 @@ static int remove_all(int netlink, struct fp_netlink_batch *batch, struct fp_err
     return fp_netlink_check(batch, error);
 }
 
-int fp_network_undo(int netlink, const char *interface, const char *tap, struct fp_error *error)
+static int visit_owner(void *context, const struct nlmsghdr *message, struct fp_error *error)
+{
+    const struct rtattr *attributes[IFLA_IFALIAS + 1];
+    (void)error;
+    if (message->nlmsg_type != RTM_NEWLINK || message->nlmsg_len < NLMSG_LENGTH(sizeof(struct ifinfomsg)))
+        return 0;
+    fp_netlink_parse(message, sizeof(struct ifinfomsg), attributes, IFLA_IFALIAS + 1);
+    fp_network_read_owner(attributes[IFLA_IFALIAS], context);
+    return 0;
+}
+
+/* Forget the tap (index 0) if it says that it is another process's.  One that says nothing was made by somebody who
+ * was killed before he could write on it, and that is whoever undoes. */
+static int refuse_others(int netlink, const char *tap, const struct fp_owner *owner, int *index, struct fp_error *error)
+{
+    struct fp_netlink_batch batch;
+    struct ifinfomsg header = {.ifi_index = *index};
+    struct fp_owner found = {0};
+    if (!*index || !owner->pid)
+        return 0;
+    fp_netlink_batch_init(&batch);
+    fp_netlink_request(&batch, "find tap", tap, RTM_GETLINK, 0, &header, sizeof(header));
+    int status = fp_netlink_query(netlink, &batch, visit_owner, &found, error);
+    bool gone = status < 0 && error->number == ENODEV;
+    if (gone)
+        *error = (struct fp_error){0};
+    if (gone || (found.pid && (found.pid != owner->pid || found.start != owner->start)))
+        *index = 0;
+    return gone ? 0 : status;
+}
+
+int fp_network_undo(int netlink, const char *interface, const char *tap, const struct fp_owner *owner,
+                    struct fp_error *error)
 {
     int tap_index, index = 0;
     struct fp_netlink_batch batch;
     if (!fp_network_tap_is_ours(tap))
         return fp_fail_with(error, EINVAL, "not a tap of urunc", tap);
     if (refuse_own(netlink, tap, error) < 0 || fp_network_index(netlink, tap, &tap_index, error) < 0 ||
-        (*interface && fp_network_index(netlink, interface, &index, error) < 0))
+        (*interface && fp_network_index(netlink, interface, &index, error) < 0) ||
+        refuse_others(netlink, tap, owner, &tap_index, error) < 0)
         return -1;
     fp_netlink_batch_init(&batch);
     if (index)
@@ -193,9 +226,9 @@ static bool is_ownerless(const struct fp_tap_link *tap)
 {
     if (tap->carrier)
         return false;
-    if (!tap->owner_pid)
+    if (!tap->owner.pid)
         return true;
-    _cleanup_close_ int pidfd = fp_process_open(tap->owner_pid, tap->owner_start);
+    _cleanup_close_ int pidfd = fp_process_open(tap->owner.pid, tap->owner.start);
     return pidfd < 0 && errno == ESRCH;
 }
 
@@ -242,28 +275,33 @@ int fp_network_clean(int netlink, const struct fp_network *network, const struct
     return 0;
 }
 
-int fp_network_words(int netlink, const char *path, const char *interface, const char *tap, char *ret,
-                     struct fp_error *error)
+int fp_network_words(int netlink, const char *path, const char *interface, const char *tap,
+                     const struct fp_owner *owner, char *ret, struct fp_error *error)
 {
-    uint64_t inode;
-    if (fp_network_identity(netlink, &inode, error) < 0)
+    uint64_t namespace;
+    if (fp_network_identity(netlink, &namespace, error) < 0)
         return -1;
-    int length = snprintf(ret, FP_NETWORK_WORDS_MAX, "%s %s %llu %s", *interface ? interface : "-", tap,
-                          (unsigned long long)inode, path);
+    int length = snprintf(ret, FP_NETWORK_WORDS_MAX, "%s %s %llu %d %llu %s", *interface ? interface : "-", tap,
+                          (unsigned long long)namespace, owner->pid, (unsigned long long)owner->start, path);
     return length < FP_NETWORK_WORDS_MAX ? 0 : fp_fail_with(error, ENAMETOOLONG, "network namespace", path);
 }
 
 struct words {
     char interface[FP_DEVICE_NAME_MAX], tap[FP_DEVICE_NAME_MAX];
-    unsigned long long inode;
+    unsigned long long namespace;
+    struct fp_owner owner;
     int path; /* where it begins */
 };
 
 static bool read_words(const char *words, struct words *ret)
 {
+    unsigned long long start;
     ret->path = 0;
-    return sscanf(words, "%15s %15s %llu%n", ret->interface, ret->tap, &ret->inode, &ret->path) == 3 &&
-           words[ret->path++] == ' ';
+    if (sscanf(words, "%15s %15s %llu %d %llu%n", ret->interface, ret->tap, &ret->namespace, &ret->owner.pid, &start,
+               &ret->path) != 5)
+        return false;
+    ret->owner.start = start;
+    return words[ret->path++] == ' ';
 }
 
 const char *fp_network_words_path(const char *words)
@@ -275,12 +313,13 @@ const char *fp_network_words_path(const char *words)
 int fp_network_undo_words(int netlink, const char *words, struct fp_error *error)
 {
     struct words read;
-    uint64_t inode;
+    uint64_t namespace;
     if (!read_words(words, &read))
         return fp_fail_with(error, EINVAL, "journal", words);
-    if (fp_network_identity(netlink, &inode, error) < 0)
+    if (fp_network_identity(netlink, &namespace, error) < 0)
         return -1;
-    if (inode != read.inode)
-        return 0; /* the namespace has ended, and what was in it */
-    return fp_network_undo(netlink, strcmp(read.interface, "-") == 0 ? "" : read.interface, read.tap, error);
+    if (namespace != read.namespace)
+        return 0; /* it has ended, and what was in it */
+    return fp_network_undo(netlink, strcmp(read.interface, "-") == 0 ? "" : read.interface, read.tap, &read.owner,
+                           error);
 }

@@ -46,6 +46,12 @@ class Sandbox:
         `descriptors` fill slots 1, 2, ...
         """
 
+    def lock_network(self) -> None:
+        """Keep others from the container's network namespace until `execute` has changed it, or `close`.
+
+        OSError EAGAIN: somebody else keeps it for more than 20 s.
+        """
+
     def release(self) -> None:
         """Commit: urunc-init waits for start and no longer for its maker."""
 

@@ -72,6 +72,8 @@ class Launch:
         text = hooks.state(spec, container.id, "creating", self.sandbox.pid)
         hooks.run(spec.prestart, text, spec.bundle)
         hooks.run(spec.create_runtime, text, spec.bundle)
+        if any(namespace.type == "network" for namespace in spec.namespaces):
+            self.sandbox.lock_network()  # what is found there holds until it is changed
         self.network = facts.network(spec, self.sandbox.pid)
         self.trace.mark("hooks and network")
         whole = self.plan(chosen, host, machine(self.network))

@@ -27,13 +27,14 @@ struct fp_interface {
     int address_count; struct fp_address addresses[16];
 };
 struct fp_route { int index; uint32_t metric; struct fp_address gateway; };
-struct fp_tap_link { int index; char name[16]; bool carrier; int owner_pid; uint64_t owner_start; };
+struct fp_owner { int pid; uint64_t start; };
+struct fp_tap_link { int index; char name[16]; bool carrier; struct fp_owner owner; };
 struct fp_network {
     int count; struct fp_interface interfaces[16]; int links;
     int tap_count; struct fp_tap_link taps[16]; struct fp_route route4, route6;
 };
 struct fp_choice { int count, interfaces[16]; };
-struct fp_redirect { int interface; const char *tap; uint32_t mtu; int owner_pid; uint64_t owner_start; };
+struct fp_redirect { int interface; const char *tap; uint32_t mtu; struct fp_owner owner; };
 struct fp_stale { int tap_count, taps[16], interface_count, interfaces[16]; };
 struct fp_tap_options { int64_t uid, gid; bool persist; int vnet_header; unsigned offload; bool multi_queue; };
 int fp_network_discover(int netlink, struct fp_network *ret, struct fp_error *error);
@@ -42,18 +43,21 @@ int fp_network_is_own(int fd, struct fp_error *error);
 int fp_network_identity(int fd, uint64_t *ret, struct fp_error *error);
 int fp_network_index(int netlink, const char *name, int *ret, struct fp_error *error);
 int fp_network_redirect(int netlink, const struct fp_redirect *redirect, struct fp_error *error);
-int fp_network_undo(int netlink, const char *interface, const char *tap, struct fp_error *error);
+int fp_network_undo(int netlink, const char *interface, const char *tap, const struct fp_owner *owner,
+                    struct fp_error *error);
 int fp_network_stale(int netlink, const struct fp_network *network, struct fp_stale *ret, struct fp_error *error);
 int fp_network_clean(int netlink, const struct fp_network *network, const struct fp_stale *stale,
                      struct fp_error *error);
 bool fp_network_tap_is_ours(const char *name);
-int fp_network_words(int netlink, const char *path, const char *interface, const char *tap, char *ret,
-                     struct fp_error *error);
+int fp_network_words(int netlink, const char *path, const char *interface, const char *tap,
+                     const struct fp_owner *owner, char *ret, struct fp_error *error);
 const char *fp_network_words_path(const char *words);
 int fp_network_undo_words(int netlink, const char *words, struct fp_error *error);
 int fp_tap_create(int tun, const char *name, const struct fp_tap_options *options, char *ret, struct fp_error *error);
 int fp_tap_attach(int tun, const char *name, const struct fp_tap_options *options, struct fp_error *error);
 """
+Owner = tuple[int, int]  # pid and start time of the process that a tap is for
+NOBODY: Owner = (0, 0)
 CLONE_NEWNET = 0x40000000
 TCA_EGRESS_REDIR, TC_ACT_STOLEN = 1, 4
 TAP = b"tap0_urunc"
@@ -121,17 +125,18 @@ class Core:
         self.call("fp_network_index", netlink, name, index)
         return int(index[0])
 
-    def redirect(self, netlink: int, interface: int, tap: bytes = TAP, mtu: int = 1500, **owner: int) -> None:
+    def redirect(self, netlink: int, interface: int, tap: bytes = TAP, mtu: int = 1500, owner: Owner = NOBODY) -> None:
         text = self.ffi.new("char[]", tap)
-        values = {"interface": interface, "tap": text, "mtu": mtu, **owner}
+        values = {"interface": interface, "tap": text, "mtu": mtu, "owner": owner}
         self.call("fp_network_redirect", netlink, self.ffi.new("struct fp_redirect *", values))
 
-    def undo(self, netlink: int, interface: bytes = b"eth0", tap: bytes = TAP) -> None:
-        self.call("fp_network_undo", netlink, interface, tap)
+    def undo(self, netlink: int, interface: bytes = b"eth0", tap: bytes = TAP, owner: Owner = NOBODY) -> None:
+        self.call("fp_network_undo", netlink, interface, tap, self.ffi.new("struct fp_owner *", owner))
 
-    def words(self, netlink: int, path: bytes, interface: bytes = b"eth0", tap: bytes = TAP) -> bytes:
+    def words(self, netlink: int, path: bytes, tap: bytes = TAP, owner: Owner = NOBODY) -> bytes:
         words = self.ffi.new("char[4224]")
-        self.call("fp_network_words", netlink, path, interface, tap, words)
+        whose = self.ffi.new("struct fp_owner *", owner)
+        self.call("fp_network_words", netlink, path, b"eth0", tap, whose, words)
         return bytes(self.ffi.string(words))
 
     def stale(self, netlink: int, network: Any) -> tuple[Any, list[str], list[str]]:
@@ -291,12 +296,12 @@ def refused(call: Callable[..., Any], *arguments: Any, **options: Any) -> CoreEr
     return caught.value
 
 
-def set_up(core: Core, inside: str) -> tuple[int, int]:
+def set_up(core: Core, inside: str, owner: Owner = NOBODY) -> tuple[int, int]:
     """Tap and redirect of eth0; their indices."""
     with descriptors(inside) as (netlink, tun):
         index = core.index(netlink, b"eth0")
         core.tap(tun, persist=True)
-        core.redirect(netlink, index)
+        core.redirect(netlink, index, owner=owner)
         return index, core.index(netlink, TAP)
 
 

@@ -135,6 +135,24 @@ def test_only_taps_of_ours_are_undone(core: Core, inside: str) -> None:
     assert "eth0" in witness(inside)
 
 
+def test_what_is_another_ones_by_now_stays(core: Core, inside: str) -> None:
+    """A tap that says it was made for another process; one that says nothing is what a crash has left."""
+    before = witness(inside)
+    set_up(core, inside, (5, 77))
+    during = witness(inside)
+    with descriptors(inside) as (netlink, _):
+        for other in ((5, 78), (6, 77)):
+            core.undo(netlink, owner=other)
+
+            assert during == witness(inside)
+        core.undo(netlink, owner=(5, 77))
+        assert before == witness(inside)
+        set_up(core, inside)
+        core.undo(netlink, owner=(5, 77))
+
+    assert before == witness(inside)
+
+
 def test_the_words_of_the_journal(core: Core, inside: str, outside: str) -> None:
     """They undo in the namespace that they were written for, and in no other."""
     before = witness(inside)
@@ -145,7 +163,7 @@ def test_the_words_of_the_journal(core: Core, inside: str, outside: str) -> None
         words = core.words(netlink, path)
 
         assert path == core.ffi.string(core.c.fp_network_words_path(words))
-        assert b"" == core.ffi.string(core.c.fp_network_words_path(core.words(netlink, b"", b"")))
+        assert b"" == core.ffi.string(core.c.fp_network_words_path(core.words(netlink, b"")))
 
         core.call("fp_network_undo_words", elsewhere, words)
 
@@ -155,7 +173,7 @@ def test_the_words_of_the_journal(core: Core, inside: str, outside: str) -> None
         core.call("fp_network_undo_words", netlink, words)
 
         assert before == witness(inside)
-        for bad in (b"", b"eth0", b"eth0 tap0_urunc", b"eth0 tap0_urunc x /", b"eth0 tap0_urunc 12"):
+        for bad in (b"", b"eth0", b"eth0 tap0_urunc", b"eth0 tap0_urunc 12 /", b"eth0 tap0_urunc 12 3 4"):
             assert core.ffi.NULL == core.c.fp_network_words_path(bad)
             assert errno.EINVAL == refused(core.call, "fp_network_undo_words", netlink, bad).errno
 
@@ -222,11 +240,11 @@ def test_a_tap_waits_for_its_owner(core: Core, inside: str, owner: "subprocess.P
     start = int(Path(f"/proc/{owner.pid}/stat").read_text().rpartition(")")[2].split()[19])
     with descriptors(inside) as (netlink, tun):
         core.tap(tun, persist=True)
-        core.redirect(netlink, core.index(netlink, b"eth0"), owner_pid=owner.pid, owner_start=start)
+        core.redirect(netlink, core.index(netlink, b"eth0"), owner=(owner.pid, start))
         os.close(tun)
         tap = core.discover(netlink).taps[0]
 
-        assert (owner.pid, start, False) == (tap.owner_pid, tap.owner_start, tap.carrier)
+        assert (owner.pid, start, False) == (tap.owner.pid, tap.owner.start, tap.carrier)
         assert ([], []) == core.clean(netlink)
 
         owner.kill()
