@@ -4,6 +4,7 @@
 #include "enter.h"
 
 #include "cleanup.h"
+#include "companion.h"
 #include "hook.h"
 #include "kernel.h"
 #include "protocol.h"
@@ -256,6 +257,10 @@ int fp_enter_operation(const struct fp_operation *operation, int *slots, struct 
         return keep(slots, argument[0].integer, argument[1].integer, error);
     case FP_OP_HOOK:
         return run_hook(operation, slots, error);
+    case FP_OP_HELPER:
+        return fp_companion_helper(operation, slots, error);
+    case FP_OP_COMPANION:
+        return fp_companion_split(operation, slots, error);
     default:
         return credentials(operation, error);
     }

@@ -118,6 +118,9 @@ static bool slot_holds(const struct fp_operation *operation)
     case FP_OP_KEEP:
         return operation->arguments[0].integer >= 0 && operation->arguments[0].integer < FP_SLOT_COUNT &&
                operation->arguments[1].integer >= 3 && operation->arguments[1].integer < FP_SLOT_COUNT;
+    case FP_OP_COMPANION:
+        return operation->arguments[1].integer >= -1 && operation->arguments[1].integer < FP_SLOT_COUNT;
+    case FP_OP_HELPER:
     case FP_OP_HOOK:
     case FP_OP_LINK:
         return operation->arguments[0].integer >= -1 && operation->arguments[0].integer < FP_SLOT_COUNT;

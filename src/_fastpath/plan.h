@@ -51,6 +51,10 @@
     X(CAPABILITIES, "capabilities", "iiii") /* masks: effective, permitted, inheritable, ambient */                    \
     X(NO_NEW_PRIVILEGES, "no_new_privileges", "")                                                                      \
     X(SECCOMP, "seccomp", "b")       /* struct sock_filter[] */                                                        \
+    X(HELPER, "helper", "isvviii")   /* slot that it finds under 3 (-1: none), path in the root, argv, environment,    \
+                                        uid, gid, mask of its capabilities: a process that serves the monitor */       \
+    X(COMPANION, "companion", "ii")  /* FP_EXIT_*, slot for the monitor's end of QMP (-1: none): what follows is for a \
+                                        child, see companion.h */                                                      \
     X(KEEP, "keep", "ii")            /* slot, number (3 ...) that the monitor finds it under */                        \
     X(EXEC, "exec", "svv")           /* path in the root, argv, environment */                                         \
     X(EXEC_SLOT, "exec_slot", "ivv") /* slot of a program, argv, environment */

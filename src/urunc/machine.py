@@ -5,7 +5,7 @@ The one rule: what cannot be given is refused here, before anything is made.
 
 from . import network, storage
 from .errors import HostError, SpecError, UnikernelError
-from .monitors import Machine
+from .monitors import EXIT_CODES, Machine
 from .payload import Payload, init_of, payload, root_kind
 from .unikernels import Boot
 
@@ -40,6 +40,7 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
     boot = _boot(spec, unikernel, guest, chosen, host, net.interfaces[: len(nics)], len(disks))
     words = guest.words(boot)
     given = _payload(spec, guest, chosen, host, boot)
+    exit_code = dict(guest.status).get(chosen.name, "as-is")
     kernel_words = next((k.cmdline for k in host.config.kernels if k.name == unikernel.kernel), "")
     return Machine(
         binary=host.binary,
@@ -58,6 +59,8 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
         acpi=guest.acpi,
         virtio=guest.virtio,
         debug_exit=guest.debug_exit,
+        exit_code=exit_code,
+        qmp_fd=network.FIRST_FD + len(nics) if exit_code in EXIT_CODES else -1,
     )
 
 

@@ -6,6 +6,7 @@ The one rule: nothing here asks the machine, reads the environment or looks at a
 from . import network, shared, storage
 from ._record import Record
 from .errors import SpecError
+from .monitors import EXIT_CODES
 from .storage import NODEV, NOSUID, RDONLY
 
 TYPE_CHECKING = False
@@ -32,6 +33,7 @@ RLIMITS = (
     *("RLIMIT_NICE", "RLIMIT_RTPRIO", "RLIMIT_RTTIME"),
 )
 S_IFCHR = 0o020000
+CAP_KILL = 5  # include/uapi/linux/capability.h
 ROOT_BYTES = 16 << 20  # of the monitor's tmpfs: directories, nodes and small files
 MONITOR_TREE = ".monitor"  # where the prepared tree is in the monitor's root
 
@@ -89,7 +91,8 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
         ("stage", "enter"),
         *_enter(spec, host, machine, slots, start_hooks),
         ("stage", "exec"),
-        *_credentials(spec, shared.capabilities(machine)),
+        *_credentials(spec, machine, shared.capabilities(machine)),
+        *_companion(machine),
         *network.kept(chosen, machine, NIC_SLOT),
         _exec(host, slots, chosen.argv(machine)),
     )
@@ -135,6 +138,7 @@ def _rootfs(spec: "Spec", start_hooks: "tuple[Operation, ...]") -> "list[Operati
 
 ROOTFS_SLOT = 32  # of the container's rootfs, for startContainer hooks
 NIC_SLOT = 33  # of the first tap
+QMP_SLOT = 31  # of the monitor's end of a connection with its companion
 
 
 def _enter(
@@ -157,21 +161,36 @@ def _enter(
     return [*operations, ("pivot_root",), *start_hooks]
 
 
-def _credentials(spec: "Spec", capabilities: int) -> "list[Operation]":
-    """Return stage exec in the order of DESIGN section 5; a monitor needs no capability of the spec."""
+def _credentials(spec: "Spec", machine: "Machine", capabilities: int) -> "list[Operation]":
+    """Return stage exec in the order of DESIGN section 5; a monitor needs no capability of the spec.
+
+    Helpers have credentials of their own.  Whoever is their parent may end them whatever their user, and loses that
+    by exec.
+    """
     operations: list[Operation] = [
         ("rlimit", RLIMITS.index(limit.type), _signed(limit.soft), _signed(limit.hard)) for limit in spec.rlimits
     ]
     if spec.umask >= 0:
         operations.append(("umask", spec.umask))
+    for helper in machine.helpers:
+        mask = sum(1 << capability for capability in helper.capabilities)
+        operations.append(("helper", helper.slot, helper.path, helper.argv, helper.env, helper.uid, helper.gid, mask))
+    kept = 1 << CAP_KILL if machine.helpers else 0
     return [
         *operations,
         ("bounding_set", capabilities),
         ("groups", spec.groups),
         ("user", spec.uid, spec.gid),
-        ("capabilities", *(capabilities,) * 4),
+        ("capabilities", capabilities | kept, capabilities | kept, capabilities, capabilities),
         ("no_new_privileges",),
     ]
+
+
+def _companion(machine: "Machine") -> "list[Operation]":
+    """Return the step after which the monitor is a child; nothing for the machines that need no companion."""
+    if machine.qmp_fd >= 0:
+        return [("companion", EXIT_CODES[machine.exit_code], QMP_SLOT), ("keep", QMP_SLOT, machine.qmp_fd)]
+    return [("companion", 0, -1)] if machine.helpers else []
 
 
 def _signed(value: int) -> int:

@@ -18,6 +18,8 @@ MODULES = {
     "qemu": "qemu",
     "spt": "spt",
 }
+# what a companion makes of an exit status (companion.h, enum fp_exit_code); with what is not here there is none
+EXIT_CODES = {"isa-debug-exit": 1, "solo5-virtio": 2, "halt": 3}
 
 
 class Nic(Record):
@@ -65,6 +67,18 @@ class Share(Record):
         return all(read_only for _, _, read_only, _ in self.entries)
 
 
+class Helper(Record):
+    """A process that serves the monitor, in the same root, and ends with it; the container ends when it dies."""
+
+    path: str
+    argv: "tuple[str, ...]"
+    env: "tuple[str, ...]" = ()
+    uid: int = 0
+    gid: int = 0
+    capabilities: "tuple[int, ...]" = ()  # CAP_*, include/uapi/linux/capability.h
+    slot: int = -1  # of the plan: what it finds as descriptor 3
+
+
 class Machine(Record):
     """The virtual machine to be: what a monitor's command line is made of.  Paths are in the monitor's own root."""
 
@@ -85,6 +99,9 @@ class Machine(Record):
     acpi: bool = True
     virtio: str = "transitional"  # or modern
     debug_exit: int = 0  # I/O port of an isa-debug-exit device of two bytes, 0 = none
+    exit_code: str = "as-is"  # what the monitor's exit status means (unikernels.Guest.status)
+    qmp_fd: int = -1  # of a QMP connection on which somebody waits to start the guest
+    helpers: "tuple[Helper, ...]" = ()
 
 
 def no_files(_: Machine) -> "tuple[tuple[str, bytes], ...]":

@@ -23,6 +23,7 @@ def argv(machine: Machine) -> "tuple[str, ...]":
     line += ["-m", str(machine.memory_mib), "-smp", str(machine.vcpus)]
     # signal=off: Ctrl-C is for the guest
     line += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
+    line += _control(machine)
     line += _devices(machine)
     line += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
     # a multiboot guest finds the kernel's name before its first blank; modules are a list with commas and arguments
@@ -30,6 +31,13 @@ def argv(machine: Machine) -> "tuple[str, ...]":
     if machine.initrd:
         line += ["-initrd", plain(machine.initrd, ", ", "qemu")]
     return (*line, *(("-append", " ".join(machine.words)) if machine.words else ()))
+
+
+def _control(machine: Machine) -> "list[str]":
+    """Return the connection of who is to start the guest; what ends before that is QEMU's own failure."""
+    if machine.qmp_fd < 0:
+        return []
+    return ["-chardev", f"socket,id=qmp,fd={machine.qmp_fd}", "-mon", "chardev=qmp,mode=control", "-S"]
 
 
 def _type(machine: Machine) -> str:

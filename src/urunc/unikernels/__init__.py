@@ -84,11 +84,11 @@ class Guest(Record):
     virtio: str = "transitional"  # or "modern": no legacy interface beside it
     offloads: bool = True  # whether it survives checksum and segmentation offloads
     debug_exit: int = 0  # I/O port of an isa-debug-exit device of two bytes, 0 = none
-    # what the monitor's exit status means, by monitor; not listed: "as-is".
+    # what the monitor's exit status means, by monitor; not listed: "as-is".  All but poweroff need a companion.
     #   isa-debug-exit  2n + 1 is the guest's n
     #   solo5-virtio    83 is the end of the guest, good or bad
     #   poweroff        0 is the end of the guest, good or bad
-    #   halt            the guest halts its processor and the monitor goes on: ask it by QMP
+    #   halt            the guest halts its processor and the monitor goes on: QMP tells
     status: "tuple[tuple[str, str], ...]" = ()
 
 

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+// The companion of a monitor; see companion.h.  One thread; it stays small: no stdio, no heap of its own.
+#define _GNU_SOURCE
+#include "companion.h"
+
+#include "cleanup.h"
+#include "enter.h"
+#include "kernel.h"
+#include "protocol.h"
+#include "qmp.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+
+enum { HELPER_FD = 3, ASK_MS = 200, QUIT_MS = 2000, DEBUG_EXIT_SOLO5 = 83 };
+
+struct helper {
+    pid_t pid;
+    const char *name; /* in the plan, which stays mapped */
+};
+
+static struct {
+    enum fp_exit_code code;
+    bool asks; /* over QMP, whose end may be gone again */
+    struct fp_qmp qmp;
+    volatile pid_t monitor;
+    struct helper helpers[FP_HELPERS_MAX];
+    int helper_count;
+} companion = {.qmp = {.fd = -1}};
+
+static int drop_to(int64_t uid, int64_t gid, int64_t capabilities, struct fp_error *error)
+{
+    int64_t kept = uid ? capabilities : 0; /* by exec: root has what is in the bounding set */
+    const struct fp_operation operations[] = {
+        {FP_OP_BOUNDING_SET, {{.integer = capabilities}}},
+        {FP_OP_GROUPS, {{.items = NULL, .count = 0}}},
+        {FP_OP_USER, {{.integer = uid}, {.integer = gid}}},
+        {FP_OP_CAPABILITIES,
+         {{.integer = capabilities}, {.integer = capabilities}, {.integer = kept}, {.integer = kept}}},
+        {FP_OP_NO_NEW_PRIVILEGES, {{.integer = 0}}},
+    };
+    for (size_t i = 0; i < sizeof(operations) / sizeof(*operations); i++)
+        if (fp_enter_operation(&operations[i], NULL, error) < 0)
+            return -1;
+    return 0;
+}
+
+/* In the helper: its messages go where the guest's errors go, and nothing else is shared with the guest. */
+static int execute_helper(const struct fp_operation *operation, const int *slots, pid_t parent, struct fp_error *error)
+{
+    const union fp_argument *argument = operation->arguments;
+    const char *path = argument[1].text;
+    _cleanup_free_ const char **argv = calloc(argument[2].count + 1, sizeof(*argv));
+    _cleanup_free_ const char **environment = calloc(argument[3].count + 1, sizeof(*environment));
+    if (!argv || !environment)
+        return fp_fail(error, "helper", path);
+    fp_vector(&argument[2], argv);
+    fp_vector(&argument[3], environment);
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0)
+        return fp_fail(error, "open", "/dev/null");
+    if (argument[0].integer >= 0 && dup2(slots[argument[0].integer], HELPER_FD) < 0)
+        return fp_fail(error, "dup", path);
+    if (drop_to(argument[4].integer, argument[5].integer, argument[6].integer, error) < 0)
+        return -1;
+    fp_default_signals();
+    /* after the change of user, which clears it */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        return fp_fail_with(error, ESRCH, "helper", path);
+    execve(path, (char *const *)argv, (char *const *)environment);
+    return fp_fail(error, "helper: exec", path);
+}
+
+int fp_companion_helper(const struct fp_operation *operation, const int *slots, struct fp_error *error)
+{
+    const char *path = operation->arguments[1].text;
+    int pair[2];
+    if (companion.helper_count == FP_HELPERS_MAX)
+        return fp_fail_with(error, E2BIG, "helper", path);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return fp_fail(error, "socketpair", path);
+    _cleanup_close_ int ours = pair[0];
+    _cleanup_close_ int theirs = fcntl(pair[1], F_DUPFD_CLOEXEC, FP_SLOT_COUNT);
+    close(pair[1]);
+    pid_t parent = getpid(), pid = fork();
+    if (pid < 0)
+        return fp_fail(error, "fork", path);
+    if (pid == 0) {
+        struct fp_error failed = {0};
+        execute_helper(operation, slots, parent, &failed);
+        fp_send_result(theirs, &failed);
+        _exit(127);
+    }
+    close(fp_take_fd(&theirs));
+    struct fp_error result;
+    int received = fp_receive_result(ours, &result, error); /* end of file: execve closed it */
+    if (received > 0)
+        *error = result;
+    if (received != 0)
+        return -1;
+    companion.helpers[companion.helper_count++] = (struct helper){pid, path};
+    return 0;
+}
+
+int fp_companion_status(enum fp_exit_code code, int status, bool ran)
+{
+    if (WIFSIGNALED(status))
+        return 128 + WTERMSIG(status);
+    int value = WEXITSTATUS(status);
+    if (code == FP_EXIT_ISA_DEBUG && ran && value % 2)
+        return value / 2;
+    if (code == FP_EXIT_SOLO5_VIRTIO && ran && value == DEBUG_EXIT_SOLO5)
+        return 0;
+    return value;
+}
+
+static void forward(int number)
+{
+    int before = errno;
+    if (companion.monitor > 0)
+        kill(companion.monitor, number);
+    errno = before;
+}
+
+static void nothing(int number)
+{
+    (void)number;
+}
+
+/* All that would end a process, so that kill(2) from outside reaches the monitor through us; what stops one acts on the
+ * process it is sent to, and faults are our own. */
+static void catch_signals(void)
+{
+    for (int number = 1; number < 65; number++) {
+        bool ours = number == SIGSEGV || number == SIGBUS || number == SIGILL || number == SIGFPE || number == SIGABRT;
+        if (!ours && number != SIGTSTP && number != SIGTTIN && number != SIGTTOU && number != SIGCONT)
+            sigaction(number, &(struct sigaction){.sa_handler = number == SIGCHLD ? nothing : forward}, NULL);
+    }
+}
+
+static _Noreturn void finish(int status)
+{
+    for (int i = 0; i < companion.helper_count; i++)
+        kill(companion.helpers[i].pid, SIGKILL);
+    _exit(status);
+}
+
+static void say(const char *text)
+{
+    ssize_t written = write(2, text, strlen(text));
+    (void)written; /* nobody may be listening */
+}
+
+static _Noreturn void helper_died(const struct helper *helper, int status)
+{
+    int value = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status);
+    const char digits[] = {(char)('0' + value / 100), (char)('0' + value / 10 % 10), (char)('0' + value % 10), '\0'};
+    say("urunc: ");
+    say(helper->name);
+    say(WIFSIGNALED(status) ? ", which the monitor needs, was ended by signal "
+                            : ", which the monitor needs, has ended with status ");
+    say(value < 10 ? digits + 2 : value < 100 ? digits + 1 : digits);
+    say(": the container ends\n");
+    kill(companion.monitor, SIGKILL);
+    finish(FP_EXIT_HELPER_DIED);
+}
+
+/* Everything that has ended; as pid 1 of a namespace we get orphans, too. */
+static void reap(bool *halted)
+{
+    int status;
+    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+        if (pid == companion.monitor) {
+            if (companion.qmp.fd >= 0)
+                fp_qmp_read(&companion.qmp); /* it may have started the guest since we looked */
+            bool ran = !companion.asks || companion.qmp.replies >= 2;
+            finish(*halted ? 0 : fp_companion_status(companion.code, status, ran));
+        }
+        for (int i = 0; i < companion.helper_count; i++)
+            if (companion.helpers[i].pid == pid)
+                helper_died(&companion.helpers[i], status);
+    }
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
+}
+
+/* Of a guest that halts: ask for the registers now and then; when it has, have QEMU quit, or end it. */
+static int watch_halt(bool *halted, int64_t *deadline)
+{
+    if (!*halted && companion.qmp.halted) {
+        *halted = true;
+        *deadline = now_ms() + QUIT_MS;
+        fp_qmp_send(&companion.qmp, FP_QMP_QUIT);
+    } else if (*halted && now_ms() >= *deadline) {
+        kill(companion.monitor, SIGKILL);
+    } else if (!*halted && companion.qmp.replies >= 2 && now_ms() >= *deadline) {
+        *deadline = now_ms() + ASK_MS;
+        fp_qmp_send(&companion.qmp, FP_QMP_REGISTERS);
+    }
+    return ASK_MS;
+}
+
+static _Noreturn void watch(const sigset_t *open)
+{
+    bool halted = false;
+    int64_t deadline = 0;
+    for (;;) {
+        reap(&halted);
+        int wait_ms = companion.code == FP_EXIT_HALT ? watch_halt(&halted, &deadline) : -1;
+        struct timespec wait = {.tv_nsec = wait_ms * 1000000L};
+        struct pollfd one = {.fd = companion.qmp.fd, .events = POLLIN};
+        ppoll(&one, 1, wait_ms < 0 ? NULL : &wait, open);
+        if (one.revents && !fp_qmp_read(&companion.qmp))
+            one.fd = companion.qmp.fd = (close(companion.qmp.fd), -1);
+    }
+}
+
+/* The monitor's end goes into the slot.  The commands wait in the socket for QEMU to come and read: the second reply
+ * means that it has started the guest (it is run with -S). */
+static int open_qmp(int64_t slot, int *slots, struct fp_error *error)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return fp_fail(error, "socketpair", "QMP");
+    fp_close_guard(&slots[slot]);
+    slots[slot] = pair[0];
+    /* above every number that an operation `keep` can name */
+    companion.qmp.fd = fcntl(pair[1], F_DUPFD_CLOEXEC, FP_SLOT_COUNT);
+    close(pair[1]);
+    if (companion.qmp.fd < 0)
+        return fp_fail(error, "dup", "QMP");
+    companion.asks = true;
+    fp_qmp_send(&companion.qmp, FP_QMP_CAPABILITIES FP_QMP_CONTINUE);
+    return 0;
+}
+
+/* Of the standard streams the last, to say why the container ends; the first is in use for a moment. */
+static void close_all_but(int fd)
+{
+    fp_close_range(1, 1);
+    fp_close_range(3, fd < 0 ? ~0u : (unsigned)fd - 1);
+    if (fd >= 0)
+        fp_close_range((unsigned)fd + 1, ~0u);
+}
+
+/* Until the child has become the monitor or failed: what is said of it by then is an answer to start. */
+static void await_exec(int fd)
+{
+    char byte;
+    while (read(fd, &byte, 1) < 0 && errno == EINTR)
+        ;
+    close(fd);
+}
+
+int fp_companion_split(const struct fp_operation *operation, int *slots, struct fp_error *error)
+{
+    int64_t code = operation->arguments[0].integer, slot = operation->arguments[1].integer;
+    if (code < 0 || code >= FP_EXIT_COUNT || (code == FP_EXIT_HALT && slot < 0))
+        return fp_fail_with(error, EINVAL, "companion", "exit status");
+    companion.code = (enum fp_exit_code)code;
+    if (slot >= 0 && open_qmp(slot, slots, error) < 0)
+        return -1;
+    int execs[2];
+    if (pipe2(execs, O_CLOEXEC) < 0)
+        return fp_fail(error, "pipe", "the monitor");
+    sigset_t all, open, before;
+    sigfillset(&all);
+    sigemptyset(&open);
+    sigprocmask(SIG_SETMASK, &all, &before); /* none may come before there is a monitor to forward it to */
+    pid_t parent = getpid(), pid = fork();
+    if (pid < 0)
+        return fp_fail(error, "fork", "the monitor");
+    if (pid == 0) {
+        fcntl(execs[1], F_DUPFD_CLOEXEC, FP_SLOT_COUNT); /* its own number may be one that is kept */
+        close(execs[0]);
+        close(execs[1]);
+        sigprocmask(SIG_SETMASK, &before, NULL);
+        /* where the container has no pid namespace of its own; elsewhere the kernel sees to it */
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        return getppid() == parent ? 0 : fp_fail_with(error, ESRCH, "fork", "the monitor");
+    }
+    companion.monitor = pid;
+    prctl(PR_SET_NAME, FP_COMPANION_NAME);
+    catch_signals();
+    dup2(execs[0], 0);
+    close_all_but(companion.qmp.fd);
+    await_exec(0);
+    watch(&open);
+}

@@ -1,0 +1,54 @@
+/*
+ * A multiboot guest (multiboot specification 0.6.96, 3.1: header with addresses) that says "ready" and then does one
+ * thing, as the macro ACTION says:
+ *   EXIT   writes CODE to an isa-debug-exit device at PORT
+ *   HALT   halts with interrupts off, for ever: how Rumprun ends
+ *   SLEEP  halts with interrupts on, for ever, and none comes: a guest that has nothing to do
+ *   RESET  resets the machine, which QEMU with -no-reboot ends for with status 0
+ */
+
+#define MAGIC 0x1badb002
+#define FLAGS 0x00010000
+#define SERIAL 0x3f8
+#define LOAD 0x100000
+
+	.section .text, "ax", @progbits
+	.code32
+	.globl _start
+header:
+	.long MAGIC, FLAGS, -(MAGIC + FLAGS)
+	.long header, header, 0, 0, _start	/* header, load from, load to (0: the whole file), bss, entry */
+
+_start:
+	cld
+	movl $text, %esi
+	movw $SERIAL, %dx
+1:	lodsb
+	testb %al, %al
+	jz 2f
+	outb %al, %dx
+	jmp 1b
+2:
+#if ACTION == 1
+	movw $CODE, %ax
+	movw $PORT, %dx
+	outw %ax, %dx
+#elif ACTION == 2
+	cli
+#elif ACTION == 3
+	movb $0xff, %al			/* both interrupt controllers masked */
+	outb %al, $0x21
+	outb %al, $0xa1
+	lidt table
+	sti
+#else
+	movb $0xfe, %al
+	outb %al, $0x64
+#endif
+3:	hlt
+	jmp 3b
+
+text:	.asciz "ready\n"
+table:	.word 0
+	.long 0
+	.section .note.GNU-stack, "", @progbits
