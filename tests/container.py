@@ -147,6 +147,12 @@ class Runtime:
     def await_status(self, status: str, name: str = "c") -> None:
         until(lambda: self.status(name) == status, f"{name} is {status}")
 
+    def paused(self, bundle: Path, name: str = "c") -> int:
+        """Leave a paused container."""
+        pid = self.running(bundle, name)
+        self.good("pause", name)
+        return pid
+
     def stopped(self, bundle: Path, name: str = "c") -> None:
         """Leave a container that has stopped."""
         self.create(bundle, name)

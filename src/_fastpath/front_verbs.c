@@ -69,11 +69,13 @@ static int serve_start(struct container *container, bool *ret_failed, struct fp_
 static int serve_kill(const struct fp_command *command, const struct container *container)
 {
     struct fp_error error = {0};
+    if (command->all) /* of a stopped one too: what its program has left behind */
+        return fp_lifecycle_kill_all(&container->state, command->signal, &error) == 0 || error.number == ESRCH
+                   ? 0
+                   : TO_PYTHON;
     if (container->status == FP_STOPPED)
-        return command->all ? 0 : TO_PYTHON;
-    if (fp_lifecycle_kill(&container->state, command->signal, &error) == 0)
-        return 0;
-    return error.number == ESRCH && command->all ? 0 : TO_PYTHON;
+        return TO_PYTHON;
+    return fp_lifecycle_kill(&container->state, command->signal, &error) == 0 ? 0 : TO_PYTHON;
 }
 
 static int serve_delete(const struct fp_command *command, const struct container *container)

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
     from .request import Request
 
-# verb: (module, function); imported on demand, called with the Request; returns text to print, an Outcome or None
+# verb: (module, function); imported on demand, called with the Request; returns text to print, an iterator of such, an
+# Outcome or None
 ACTIONS = {
     "create": ("runtime", "create"),
     "delete": ("runtime", "delete"),
-    "events": ("runtime", "events"),
+    "events": ("events", "events"),
     "features": ("documents", "features"),
     "help": ("documents", "help_"),
     "kill": ("runtime", "kill"),
@@ -33,7 +34,7 @@ ACTIONS = {
     "spec": ("documents", "spec"),
     "start": ("runtime", "start"),
     "state": ("runtime", "state"),
-    "update": ("runtime", "update"),
+    "update": ("update", "update"),
     "version": ("documents", "version"),
 }
 # for a container of the fallback runtime runtime.refuse(request, text) delegates these, else it raises the text
@@ -88,6 +89,10 @@ def _act(request: "Request", log: "_Log") -> int:
         _print(result)
         return 0
     if result is None:
+        return 0
+    if not hasattr(result, "warnings"):
+        for line in result:  # as it comes: events has no end while the container runs
+            _print(line)
         return 0
     for warning in result.warnings:
         log.warning(warning)

@@ -88,7 +88,7 @@ class _Forwarding:
 
     def forward(self, number: int, _frame: "FrameType | None") -> None:
         try:
-            runtime.kill(replace(self.request, signal=number, all=True))
+            runtime.kill(replace(self.request, signal=number))
         except UruncError:
             pass  # it has just ended
 

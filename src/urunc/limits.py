@@ -124,8 +124,8 @@ def _cpu1(r: "Resources") -> "Rows":
 def _cpu2(r: "Resources") -> "Rows":
     _refuse(((r.cpu_rt_period, "cpu.realtimePeriod"), (r.cpu_rt_runtime, "cpu.realtimeRuntime")))
     idle = r.cpu_idle == 1  # it has no weight of its own then
-    # without a quota alone the period cannot be written: "max" stands for the one that is there by default
-    quota = f"{_max(r.cpu_quota or -1)} {r.cpu_period or 100_000}" if r.cpu_quota or r.cpu_period else ""
+    # a quota without a period leaves the period as it is
+    quota = f"{_max(r.cpu_quota or -1)} {_text(r.cpu_period)}".rstrip() if r.cpu_quota or r.cpu_period else ""
     return [
         ("cpu", "cpu.weight", str(weight_of(r.cpu_shares)) if r.cpu_shares and not idle else "", "cpu.shares"),
         ("cpu", "cpu.max", quota, "cpu.quota"),

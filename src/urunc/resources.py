@@ -77,6 +77,7 @@ class Resources(Record):
     memory_kernel_tcp: int = 0
     memory_swappiness: "int | None" = None
     disable_oom_killer: bool = False
+    memory_check: bool = False  # checkBeforeUpdate: refuse a limit below what is used
     cpu_shares: int = 0
     cpu_quota: int = 0
     cpu_burst: "int | None" = None
@@ -179,6 +180,7 @@ _RESOURCES = (
     ("memory_kernel_tcp", "memory.kernelTCP", limit),
     ("memory_swappiness", "memory.swappiness", _maybe, 200),
     ("disable_oom_killer", "memory.disableOOMKiller", flag),
+    ("memory_check", "memory.checkBeforeUpdate", flag),
     ("cpu_shares", "cpu.shares", whole, 0, _U64),
     ("cpu_quota", "cpu.quota", limit),
     ("cpu_burst", "cpu.burst", _maybe, _U64),

@@ -75,10 +75,11 @@ def kill(request: "Request") -> None:
     with open_(request, locked=False) as container:
         record = container.record()
         status = container.status(record)
-        if status == "stopped" and request.all:
-            return
-        lifecycle.check(status, "kill", request.id)
         try:
+            if request.all:  # of a stopped one too: what its program has left behind
+                record.kill_all(request.signal)
+                return
+            lifecycle.check(status, "kill", request.id)
             record.kill(request.signal)
         except ProcessLookupError:
             if not request.all:
@@ -128,24 +129,23 @@ def refuse(request: "Request", message: str) -> None:
 
 
 def pause(request: "Request") -> None:
-    """Pause the container."""
-    refuse(request, f"pause is not supported yet for container {request.id}")
+    """Freeze all processes of the container."""
+    _set_paused(request, paused=True)
 
 
 def resume(request: "Request") -> None:
-    """Resume a paused container."""
-    refuse(request, f"container not paused: {request.id}")
+    """Let a paused container go on."""
+    _set_paused(request, paused=False)
 
 
-def update(request: "Request") -> None:
-    """Change the limits of the container."""
-    refuse(request, f"update is not supported yet for container {request.id}")
-
-
-def events(request: "Request") -> str:
-    """Return statistics of the container."""
-    refuse(request, f"events is not supported yet for container {request.id}")
-    return ""
+def _set_paused(request: "Request", *, paused: bool) -> None:
+    with open_(request, locked=True) as container:
+        record = container.record()
+        lifecycle.check(container.status(record), request.verb, request.id)
+        try:
+            record.pause(paused)
+        except OSError as error:
+            raise advised(error) from None
 
 
 class Wanted:

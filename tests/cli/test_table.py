@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cgroups import NAME
 from tests.cli.table import ROWS, Row
 from tests.container import CONFIG, PROGRAM, UNIKERNEL, Runtime, end_orphans, merged, write_bundle
 
@@ -21,8 +22,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "runc": {
         "process": {"args": ["/bin/busybox", "sleep", "1000"]},
         "mounts": MOUNTS,
-        # runc warns when somebody else's container is in the cgroup that the id alone names
-        "linux": {"cgroupsPath": f"/urunc-test-{os.urandom(6).hex()}"},
+        # one of its own choice in cgroup2 would not be below that of this session
+        "linux": {"cgroupsPath": f"/{NAME}/c"},
     },
     "urunc": {"process": {"args": ["/app", "exit=halt"]}, "annotations": UNIKERNEL},
 }
@@ -30,6 +31,7 @@ STATES: dict[str, Callable[[Runtime, Path], object]] = {
     "": lambda runtime, bundle: None,
     "created": Runtime.create,
     "running": Runtime.running,
+    "paused": Runtime.paused,
     "stopped": Runtime.stopped,
 }
 

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests import cgroups
+from tests.container import end_orphans
+from tests.e2e.cgroup_views import VIEWS, View
 from tests.e2e.containerd import Containerd
 from tests.guests import build
 
@@ -45,3 +48,19 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def containerd(runtime_binary: Path, environment: dict[str, str]) -> Iterator[Containerd]:
     with Containerd(runtime_binary.parent, environment) as instance:
         yield instance
+
+
+@pytest.fixture(params=VIEWS)
+def view(request: pytest.FixtureRequest, tmp_path: Path, subreaper: None) -> Iterator[View]:
+    made = View(tmp_path, request.param)
+    if made.unified and "" not in cgroups.HIERARCHIES:
+        pytest.skip("this kernel's cgroup2 is not mounted: there is no view of it alone")
+    if not made.unified and not made.hierarchies():
+        pytest.skip("this machine has cgroup2 alone: there is no view of version 1")
+    yield made
+    try:
+        made.clean()
+
+        assert [] == made.remains()
+    finally:
+        end_orphans()

@@ -6,24 +6,19 @@ The views are private mount namespaces of each command: what the machine has sta
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests import cgroups
 from tests.cgroups import NAME, OURS, cgroup_of, has_controller
-from tests.container import PROGRAM, Runtime, end_orphans, read
+from tests.container import read
+from tests.e2e.cgroup_views import View
 
 pytestmark = pytest.mark.e2e
 
 Make = Callable[..., Path]
-# a shell script -> what "$@" then sees on /sys/fs/cgroup
-VIEWS = {
-    "hybrid": "",
-    "v1": "for at in $(awk '/ - cgroup2 /{print $5}' /proc/self/mountinfo); do umount -l $at; done",
-    "v2": "umount -l /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup",
-}
 # what a process finds that goes into the cgroup by itself: the name of a device, "yes" or the error
 OPEN = """
 import errno, os, sys
@@ -37,49 +32,6 @@ for device in sys.argv[2:]:
     except OSError as error:
         print(device, errno.errorcode[error.errno])
 """
-
-
-class View(Runtime):
-    """A runtime that sees the cgroups as `name` of VIEWS says."""
-
-    def __init__(self, directory: Path, name: str) -> None:
-        super().__init__(PROGRAM, directory)
-        self.name = name
-
-    @property
-    def unified(self) -> bool:
-        return self.name == "v2"
-
-    def words(self, *words: object) -> list[str]:
-        script = f'{VIEWS[self.name]}\nexec "$@"'
-        inside = ["unshare", "--mount", "--propagation", "slave", "sh", "-ec", script, "sh"] if VIEWS[self.name] else []
-        return [*inside, *super().words(*words)]
-
-    def hierarchies(self) -> list[str]:
-        """Controllers of the hierarchies that a container without special wishes uses."""
-        every = [names for names in cgroups.HIERARCHIES if "=" not in names or names == "name=systemd"]
-        return [""] if self.unified else [names for names in every if names]
-
-    def place(self, controller: str, name: str = "c") -> Path:
-        """The directory of a container without a cgroupsPath."""
-        below = f"{NAME}/{name}" if self.unified else f"{NAME}/{OURS}/{name}"
-        return cgroup_of("" if self.unified else controller, below)
-
-
-@pytest.fixture(params=VIEWS)
-def view(request: pytest.FixtureRequest, tmp_path: Path, subreaper: None) -> Iterator[View]:
-    made = View(tmp_path, request.param)
-    if made.unified and "" not in cgroups.HIERARCHIES:
-        pytest.skip("this kernel's cgroup2 is not mounted: there is no view of it alone")
-    if not made.unified and not made.hierarchies():
-        pytest.skip("this machine has cgroup2 alone: there is no view of version 1")
-    yield made
-    try:
-        made.clean()
-
-        assert [] == made.remains()
-    finally:
-        end_orphans()
 
 
 def membership(pid: int) -> dict[str, str]:

@@ -32,7 +32,7 @@ LAYERS = (
     {"facts", "terminal"},
     {"launch", "pack"},
     {"runtime"},
-    {"foreground", "listing"},
+    {"events", "foreground", "listing", "update"},
     {"api", "cli"},
     {"aio"},
     {"__main__", "shim"},

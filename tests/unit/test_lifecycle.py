@@ -12,9 +12,10 @@ ALLOWED = {
     "kill": ("created", "running", "paused"),
     "delete": ("created", "stopped"),
     "pause": ("creating", "created", "running"),
+    "resume": ("paused",),
     "update": ("creating", "created", "running", "paused"),
     "events": ("creating", "created", "running", "paused"),
-    "exec": ("creating", "created", "running", "paused"),
+    "exec": ("creating", "created", "running"),
 }
 # what clients look for in the text
 WORDS = {
@@ -23,8 +24,12 @@ WORDS = {
     ("stopped", "kill"): "container not running",
     ("stopped", "pause"): "container not running",
     ("paused", "pause"): "container not running",
+    ("created", "resume"): "container not paused",
+    ("running", "resume"): "container not paused",
+    ("stopped", "resume"): "container not paused",
     ("stopped", "update"): "container not running",
     ("stopped", "events"): "container with id c is not running",
+    ("paused", "exec"): "cannot exec in a paused container",
     ("stopped", "exec"): "cannot exec in a stopped container",
     ("running", "delete"): "cannot delete container c that is not stopped: running",
     ("paused", "delete"): "cannot delete container c that is not stopped: paused",
