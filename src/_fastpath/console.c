@@ -51,7 +51,8 @@ static int send_master(int socket, int master, const char *name, struct fp_error
     struct iovec part = {(void *)name, strlen(name)};
     struct msghdr message = {
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
-    control.header = (struct cmsghdr){CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
+    control.header =
+        (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
     memcpy(CMSG_DATA(&control.header), &master, sizeof(int));
     if (sendmsg(socket, &message, MSG_NOSIGNAL) < 0)
         return fp_fail(error, "console socket: send", name);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The front of dist/urunc: serves the ordinary case of start, state, kill and delete without an interpreter.
+/* The front of dist/urunc: serves the ordinary case of start, state, kill and delete without an interpreter, and that
+ * of create where a planner is resident (planner.h).
  *
  * The one rule: whatever is not ordinary (hooks, another runtime's container, a fault, an option it does not know) goes
  * to Python with the command line as it came, before anything has been done; so every message is made in one place. */
@@ -7,13 +8,14 @@
 
 #include <stdbool.h>
 
-enum fp_verb { FP_VERB_OTHER, FP_VERB_START, FP_VERB_STATE, FP_VERB_KILL, FP_VERB_DELETE };
+enum fp_verb { FP_VERB_OTHER, FP_VERB_START, FP_VERB_STATE, FP_VERB_KILL, FP_VERB_DELETE, FP_VERB_CREATE };
 
 struct fp_command {
     enum fp_verb verb;
     const char *root, *log, *id;
     int signal;
     bool all, force;
+    const char *bundle, *pid_file, *console_socket; /* of create; NULL: not given */
 };
 
 /* Read a command line as arguments.py does; false if it is not one of those that are read here. */

@@ -60,9 +60,10 @@ static bool is_option(const char *word)
     return word[0] == '-' && word[1] != '\0';
 }
 
-static char *const *global_options(char *const *at, struct fp_command *ret)
+/* `*ret_plain`: without the options that a create, but not the other verbs, depends on. */
+static char *const *global_options(char *const *at, struct fp_command *ret, bool *ret_plain)
 {
-    bool debug, systemd_cgroup; /* what is served here does not depend on them */
+    bool debug = false, systemd_cgroup = false;
     const char *format = "text";
     const struct option options[] = {
         {.name = "root", .text = &ret->root},
@@ -74,6 +75,7 @@ static char *const *global_options(char *const *at, struct fp_command *ret)
     for (; *at && is_option(*at); at++)
         if (!take_option(&at, options, sizeof(options) / sizeof(*options)))
             return NULL;
+    *ret_plain = !debug && !systemd_cgroup;
     return strcmp(format, "text") == 0 || strcmp(format, "json") == 0 ? at : NULL;
 }
 
@@ -84,7 +86,7 @@ static bool is_negative(const char *word)
 }
 
 /* Options and other words may be mixed; `words` has room for WORDS_MAX. */
-static int verb_words(char *const *at, const struct option *option, const char **words)
+static int verb_words(char *const *at, const struct option *options, size_t option_count, const char **words)
 {
     int count = 0;
     bool only_words = false;
@@ -92,7 +94,7 @@ static int verb_words(char *const *at, const struct option *option, const char *
         if (!only_words && strcmp(*at, "--") == 0) {
             only_words = true;
         } else if (!only_words && is_option(*at) && !(count && is_negative(*at))) {
-            if (!option->flag || !take_option(&at, option, 1))
+            if (!take_option(&at, options, option_count))
                 return -1;
         } else if (count == WORDS_MAX) {
             return -1;
@@ -131,33 +133,46 @@ static bool is_id(const char *text)
 }
 
 /* abspath() in Python takes `..` for a word, the kernel for a directory's parent: only what is the same in both. */
-static bool is_plain(const char *path)
+static bool has_parent(const char *path)
 {
     size_t length = strlen(path);
-    return path[0] == '/' && !strstr(path, "/../") && !(length >= 3 && strcmp(path + length - 3, "/..") == 0);
+    return strcmp(path, "..") == 0 || strncmp(path, "../", 3) == 0 || strstr(path, "/../") ||
+           (length >= 3 && strcmp(path + length - 3, "/..") == 0);
 }
 
 bool fp_front_parse(char *const *argv, struct fp_command *ret)
 {
-    static const char *const verbs[] = {
-        [FP_VERB_START] = "start", [FP_VERB_STATE] = "state", [FP_VERB_KILL] = "kill", [FP_VERB_DELETE] = "delete"};
+    static const char *const verbs[] = {[FP_VERB_START] = "start",
+                                        [FP_VERB_STATE] = "state",
+                                        [FP_VERB_KILL] = "kill",
+                                        [FP_VERB_DELETE] = "delete",
+                                        [FP_VERB_CREATE] = "create"};
+    bool plain, no_pivot;
+    const struct option options[] = {
+        [FP_VERB_KILL] = {.name = "all", .short_name = "a", .flag = &ret->all},
+        [FP_VERB_DELETE] = {.name = "force", .short_name = "f", .flag = &ret->force},
+        [FP_VERB_CREATE] = {.name = "bundle", .short_name = "b", .text = &ret->bundle},
+        {.name = "pid-file", .text = &ret->pid_file},
+        {.name = "console-socket", .text = &ret->console_socket},
+        {.name = "no-pivot", .flag = &no_pivot}, /* there is nothing that it could change */
+    };
     *ret = (struct fp_command){.root = DEFAULT_ROOT, .signal = SIGTERM_NUMBER};
-    char *const *at = *argv ? global_options(argv + 1, ret) : NULL;
-    if (!at || !*at || !is_plain(ret->root))
+    char *const *at = *argv ? global_options(argv + 1, ret, &plain) : NULL;
+    if (!at || !*at || ret->root[0] != '/' || has_parent(ret->root))
         return false;
-    for (int verb = FP_VERB_START; verb <= FP_VERB_DELETE; verb++)
+    for (int verb = FP_VERB_START; verb <= FP_VERB_CREATE; verb++)
         if (strcmp(*at, verbs[verb]) == 0)
             ret->verb = (enum fp_verb)verb;
-    if (ret->verb == FP_VERB_OTHER)
+    if (ret->verb == FP_VERB_OTHER || (ret->verb == FP_VERB_CREATE && !plain))
         return false;
-    const struct option option = {.name = ret->verb == FP_VERB_KILL ? "all" : "force",
-                                  .short_name = ret->verb == FP_VERB_KILL ? "a" : "f",
-                                  .flag = ret->verb == FP_VERB_KILL     ? &ret->all
-                                          : ret->verb == FP_VERB_DELETE ? &ret->force
-                                                                        : NULL};
+    size_t option_count = ret->verb == FP_VERB_CREATE                                ? 4
+                          : ret->verb == FP_VERB_KILL || ret->verb == FP_VERB_DELETE ? 1
+                                                                                     : 0;
     const char *words[WORDS_MAX];
-    int count = verb_words(at + 1, &option, words);
+    int count = verb_words(at + 1, &options[ret->verb], option_count, words);
     if (count < 1 || (count > 1 && ret->verb != FP_VERB_KILL) || !is_id(words[0]))
+        return false;
+    if ((ret->bundle && has_parent(ret->bundle)) || (ret->pid_file && has_parent(ret->pid_file)))
         return false;
     ret->id = words[0];
     if (count > 1)

@@ -6,11 +6,14 @@
 #include "cleanup.h"
 #include "journal.h"
 #include "lifecycle.h"
+#include "planner.h"
 #include "state.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { TO_PYTHON = -1 };
@@ -123,6 +126,32 @@ static int serve_state(const struct container *container)
     return print(json, size + 1);
 }
 
+/* Path of a file, from the root; false if it is too long. */
+static bool absolute(const char *directory, const char *path, char ret[PATH_MAX])
+{
+    bool relative = path[0] && path[0] != '/';
+    return snprintf(ret, PATH_MAX, "%s%s%s", relative ? directory : "", relative ? "/" : "", path) < PATH_MAX;
+}
+
+static int serve_create(const struct fp_command *command)
+{
+    char directory[PATH_MAX], bundle[PATH_MAX], pid_file[PATH_MAX];
+    const char *configuration = getenv("URUNC_CONFIG_FILE");
+    struct fp_planner_create wanted = {
+        .id = command->id,
+        .root = command->root,
+        .bundle = bundle,
+        .pid_file = pid_file,
+        .console_socket = command->console_socket ? command->console_socket : "",
+        .configuration = configuration && *configuration ? configuration : "/etc/urunc/config.toml",
+    };
+    if (!getcwd(directory, sizeof(directory)) ||
+        !absolute(directory, command->bundle && *command->bundle ? command->bundle : directory, bundle) ||
+        !absolute(directory, command->pid_file ? command->pid_file : "", pid_file))
+        return TO_PYTHON;
+    return fp_planner_create(&wanted) ? 0 : TO_PYTHON;
+}
+
 int fp_front_serve(const struct fp_command *command, bool *ret_failed, struct fp_error *error)
 {
     __attribute__((cleanup(container_deinit))) struct container container = {
@@ -133,8 +162,8 @@ int fp_front_serve(const struct fp_command *command, bool *ret_failed, struct fp
         if (log < 0)
             return TO_PYTHON;
     }
-    int status = open_container(command, &container);
-    if (status != 1)
+    int status = command->verb == FP_VERB_CREATE ? serve_create(command) : open_container(command, &container);
+    if (command->verb == FP_VERB_CREATE || status != 1)
         return status;
     switch (command->verb) {
     case FP_VERB_START:

@@ -50,7 +50,8 @@ int fp_send_request(int socket, const struct fp_request *request, int plan_fd, c
     struct iovec part = {&sent, sizeof(sent)};
     struct msghdr message = message_of(&part, &control, count);
     if (count) {
-        control.header = (struct cmsghdr){CMSG_LEN(sizeof(int) * count), SOL_SOCKET, SCM_RIGHTS};
+        control.header = (struct cmsghdr){
+            .cmsg_len = CMSG_LEN(sizeof(int) * count), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
         memcpy(CMSG_DATA(&control.header), descriptors, sizeof(int) * count);
     }
     if (send_again(socket, &message) != sizeof(sent))

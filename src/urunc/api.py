@@ -150,9 +150,14 @@ class Template:
         """
         request = replace(self._request, id=container_id, console_socket=console_socket)
         with _told(), Streams(stdin, stdout, stderr) as streams:
-            theirs = streams.theirs
-            launch = runtime.build(request, self._wanted, self._prepared, lambda fd: _fastpath.Sandbox(fd, theirs))
-            container = Container(request, launch.sandbox.take_pidfd(), launch, self)
+            sandboxes: list[_fastpath.Sandbox] = []
+
+            def executor(state_fd: int) -> "_fastpath.Sandbox":
+                sandboxes.append(_fastpath.Sandbox(state_fd, streams.theirs))
+                return sandboxes[0]
+
+            launch = runtime.build(request, self._wanted, self._prepared, executor)
+            container = Container(request, sandboxes[0].take_pidfd(), launch, self)
             container.stdin, container.stdout, container.stderr = streams.ours
             return container
 

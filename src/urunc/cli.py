@@ -28,6 +28,7 @@ ACTIONS = {
     "kill": ("runtime", "kill"),
     "list": ("listing", "list_"),
     "pause": ("runtime", "pause"),
+    "planner": ("planner", "serve"),
     "ps": ("listing", "ps"),
     "resume": ("runtime", "resume"),
     "run": ("foreground", "run"),

@@ -12,12 +12,25 @@ from .errors import HostError, SpecError, UruncError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from .bundle import Spec
     from .facts import Host
     from .monitors import Machine, Monitor
     from .request import Request
     from .trace import Trace
+
+    class Executor(Protocol):
+        """Executes the plans of one container: _fastpath.Sandbox, or what orders that from another process."""
+
+        @property
+        def pid(self) -> int: ...
+        @property
+        def start_time(self) -> int: ...
+        def execute(self, plan: bytes, descriptors: "tuple[int, ...]" = ()) -> None: ...
+        def lock_network(self) -> None: ...
+        def release(self) -> None: ...
+        def close(self) -> None: ...
 
 
 class Launch:
@@ -29,13 +42,13 @@ class Launch:
         container: "state.Container",
         spec: "Spec",
         trace: "Trace",
-        executor: "Callable[[int], _fastpath.Sandbox]" = _fastpath.Sandbox,
+        executor: "Callable[[int], Executor]" = _fastpath.Sandbox,
     ) -> None:
         self.trace = trace
         self.request = request
         self.container = container
         self.spec = spec
-        self.sandbox = executor(container.fd)
+        self.sandbox: Executor = executor(container.fd)
         self.network = facts.Network()
         self.has_pid_file = False
         self.flags = _fastpath.FLAG_HOOKS if spec.poststart or spec.poststop else 0

@@ -182,6 +182,7 @@ VERBS = {
     "kill": ("send a signal to a container (default: TERM)", "<container-id> [signal]", 1, 2, "all"),
     "list": ("list the containers under --root", "", 0, 0, "format quiet"),
     "pause": ("pause a container", "<container-id>", 1, 1, ""),
+    "planner": ("stay, and plan what create makes: create then needs no interpreter", "", 0, 0, ""),
     "ps": ("list the processes of a container", "<container-id> [ps options]", 1, -1, "format"),
     "restore": ("restore a container of the fallback runtime", "<container-id>", 1, 1, _RESTORE),
     "resume": ("resume a paused container", "<container-id>", 1, 1, ""),

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from .bundle import Spec
     from .config import Config
+    from .launch import Executor
     from .request import Request
 
 
@@ -225,7 +226,7 @@ def build(
     request: "Request",
     wanted: Wanted,
     prepared: "tuple[unikernels.Guest, monitors.Monitor, facts.Host]",
-    executor: "Callable[[int], _fastpath.Sandbox]" = _fastpath.Sandbox,
+    executor: "Callable[[int], Executor]" = _fastpath.Sandbox,
 ) -> Launch:
     """Make the container that `wanted` describes; `prepared` is what its `prepare` has returned, which may be often.
 

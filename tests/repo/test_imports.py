@@ -16,7 +16,7 @@ COLD_EXTRAS = {
     "urunc.jsontext": {"_json"},  # the C scanner without the package: 0.5 ms, not 5
 }
 # long-running, a tool: may import what they like
-WARM = ("urunc.aio", "urunc.api", "urunc.pack", "urunc.pool", "urunc.shim", "urunc.spans")
+WARM = ("urunc.aio", "urunc.api", "urunc.pack", "urunc.planner", "urunc.pool", "urunc.shim", "urunc.spans")
 
 # From the bottom up: a module imports from the layers below its own, and a family from itself.
 LAYERS = (
@@ -32,7 +32,7 @@ LAYERS = (
     {"facts", "terminal"},
     {"launch", "pack"},
     {"runtime"},
-    {"events", "foreground", "listing", "update"},
+    {"events", "foreground", "listing", "planner", "update"},
     {"api", "cli"},
     {"aio"},
     {"__main__", "shim"},

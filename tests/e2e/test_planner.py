@@ -1,0 +1,238 @@
+"""A resident planner: the same containers, made without an interpreter of their own, or without it as before."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.container import BOUND_S, CONFIG, KNOWN, PROGRAM, Runtime, children, merged, read, until, write_bundle
+from tests.guests import build as guest_cache
+from tests.guests import spt_build
+
+Make = Callable[..., Path]
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(os.uname().machine != "x86_64", reason="urunc-spt is written for x86-64"),
+]
+
+
+class Private(Runtime):
+    """A runtime whose commands share a mount namespace with a /run of its own, so that no planner but ours is there."""
+
+    def __init__(self, program: Path, directory: Path) -> None:
+        super().__init__(program, directory)
+        script = "mount -t tmpfs tmpfs /run && echo ready && read -r line"
+        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
+        self.holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.holder.stdout is not None
+        assert "ready\n" == self.holder.stdout.readline()
+        self.planner: subprocess.Popen[bytes] | None = None
+        self.log = directory / "planner"
+
+    def words(self, *words: object) -> list[str]:
+        return ["nsenter", f"--mount=/proc/{self.holder.pid}/ns/mnt", *super().words(*words)]
+
+    def start_planner(self) -> None:
+        with self.log.open("wb") as log:
+            self.planner = self.begin(self.words("--debug", "planner"), stderr=log)
+        until(lambda: read(self.log) == "urunc planner: listening\n", "the planner listens")
+        KNOWN.update(children())
+
+    def end_planner(self, number: int = signal.SIGTERM) -> int:
+        assert self.planner is not None
+        planner, self.planner = self.planner, None
+        planner.send_signal(number)
+        return planner.wait(BOUND_S)
+
+    def said(self) -> list[str]:
+        """What the planner has answered."""
+        return read(self.log).splitlines()[1:]
+
+    def close(self) -> None:
+        if self.planner:
+            self.end_planner(signal.SIGKILL)
+        self.holder.communicate("\n", BOUND_S)
+
+
+@pytest.fixture
+def urunc(tmp_path: Path, subreaper: None) -> Iterator[Private]:
+    runtime = Private(PROGRAM, tmp_path)
+    try:
+        runtime.start_planner()
+        yield runtime
+        runtime.clean()
+
+        assert [] == runtime.remains()
+    finally:
+        runtime.close()
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Makes the bundle of a guest of tests/guests/spt."""
+    guests = spt_build.build(guest_cache.default_cache())
+
+    def bundle(guest: str, *args: str, **changes: object) -> Path:
+        keys = {"unikernelType": "mirage", "hypervisor": "spt", "binary": "/guest"}
+        annotations = {f"com.urunc.unikernel.{key}": value for key, value in keys.items()}
+        config = merged(merged(CONFIG, {"annotations": annotations, "process": {"args": list(args)}}), changes)
+        return write_bundle(tmp_path / guest, {"guest": guests[guest]}, config)
+
+    return bundle
+
+
+def create(urunc: Private, bundle: Path, *options: object) -> None:
+    urunc.good("create", "--bundle", bundle, "--pid-file", urunc.directory / "pid", *options, "c")
+
+
+def test_a_container_by_the_planner(urunc: Private, make: Make) -> None:
+    """The process is a child of the caller's, with its streams; every later command is as ever."""
+    create(urunc, make("hello", "one", "two"))
+    output, pid = urunc.output, int((urunc.directory / "pid").read_text())
+
+    assert ["urunc planner: made"] == urunc.said()
+    assert pid in children()
+    assert "created" == urunc.status()
+    urunc.good("start", "c")
+    _, status = os.waitpid(pid, 0)
+    assert 0 == status
+    assert read(output).startswith("hello: one two\n")
+    urunc.good("delete", "c")
+
+
+def test_the_working_directory_is_the_bundle(urunc: Private, make: Make) -> None:
+    nsenter, space, *command = urunc.words("create", "--pid-file", "pid", "c")
+    ended = urunc.run([nsenter, space, "env", "-C", str(make("hello")), *command])
+
+    assert (0, "") == (ended.returncode, ended.stderr)
+    assert ["urunc planner: made"] == urunc.said()
+    assert (urunc.directory / "hello" / "pid").read_text().isdecimal()
+
+
+def test_what_the_planner_refuses_says_why_as_ever(urunc: Private, make: Make) -> None:
+    """The front does it again without: the line is Python's own, and nothing is left."""
+    bundle = make("hello", annotations={"com.urunc.unikernel.binary": "/nothing"})
+    ended = urunc("create", "--bundle", bundle, "c")
+
+    assert 1 == ended.returncode
+    assert "binary /nothing" in ended.stderr
+    assert ["urunc planner: refused"] == [line.partition(":")[0] + ": refused" for line in urunc.said()]
+    assert "gone" == urunc.status()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hooks": {"createRuntime": [{"path": "/bin/true"}]}},
+        {"hooks": {"startContainer": [{"path": "/bin/true"}]}},
+    ],
+)
+def test_containers_with_hooks_are_made_without_it(urunc: Private, make: Make, changes: dict[str, object]) -> None:
+    create(urunc, make("hello", **changes))
+
+    assert "refused" in urunc.said()[0]
+    assert "created" == urunc.status()
+
+
+def test_options_that_the_planner_does_not_have_are_honoured_without_it(urunc: Private, make: Make) -> None:
+    ended = urunc("--debug", "create", "--bundle", make("hello"), "c")
+
+    assert 0 == ended.returncode
+    assert [] == urunc.said()
+
+
+def test_a_taken_id(urunc: Private, make: Make) -> None:
+    bundle = make("hello")
+    create(urunc, bundle)
+    ended = urunc("create", "--bundle", bundle, "c")
+
+    assert 1 == ended.returncode
+    assert "container with given ID already exists: c" in ended.stderr
+    assert "created" == urunc.status()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_without_a_planner_everything_is_as_before(urunc: Private, make: Make, number: int) -> None:
+    """One that was killed has left its socket, which the next one replaces."""
+    bundle = make("hello")
+    urunc.end_planner(number)
+    create(urunc, bundle)
+    assert [] == urunc.said()
+    urunc.good("delete", "c")
+
+    urunc.start_planner()
+    create(urunc, bundle)
+    assert ["urunc planner: made"] == urunc.said()
+
+
+def test_a_planner_that_hangs_is_given_up(urunc: Private, make: Make) -> None:
+    """After its time limit; what the stopped one has begun meanwhile is undone when it goes on."""
+    assert urunc.planner is not None
+    urunc.planner.send_signal(signal.SIGSTOP)
+    try:
+        create(urunc, make("hello"))
+    finally:
+        urunc.planner.send_signal(signal.SIGCONT)
+    until(urunc.said, "the planner finds that nobody waits")
+
+    assert "refused" in urunc.said()[0]
+    assert "created" == urunc.status()
+
+
+def test_a_second_planner_is_refused(urunc: Private) -> None:
+    ended = urunc("planner")
+
+    assert 1 == ended.returncode
+    assert "a planner serves /run/urunc/@planner already: end it first" in ended.stderr
+
+
+def test_a_planner_of_another_build_is_not_asked(urunc: Private, make: Make, tmp_path: Path) -> None:
+    """A copy of the same bytes is another file, as after an upgrade."""
+    copy = tmp_path / "urunc"
+    copy.write_bytes(PROGRAM.read_bytes())
+    copy.chmod(0o755)
+    urunc.program = copy
+    create(urunc, make("hello"))
+
+    assert ["urunc planner: refused: of another build of urunc, or of other namespaces"] == urunc.said()
+    assert "created" == urunc.status()
+
+
+def test_other_namespaces_are_not_served(urunc: Private, make: Make) -> None:
+    """What a path means there is not what it means here."""
+    command = urunc.words("create", "--bundle", make("hello"), "c")
+    ended = urunc.run(["unshare", "--uts", *command[:2], "unshare", "--mount", *command[2:]])
+
+    assert 0 == ended.returncode, ended.stderr
+    assert "other namespaces" in urunc.said()[0]
+
+
+def test_creates_at_once(urunc: Private, make: Make) -> None:
+    bundle = make("hello")
+    names = [f"c{number}" for number in range(12)]
+    creates = [
+        urunc.begin(urunc.words("create", "--bundle", bundle, name), stdout=subprocess.DEVNULL) for name in names
+    ]
+
+    assert [0] * len(names) == [process.wait(BOUND_S) for process in creates]
+    assert ["urunc planner: made"] * len(names) == urunc.said()
+    for name in names:
+        urunc.good("delete", "--force", name)
+
+
+def test_a_front_that_is_killed_leaves_nothing(urunc: Private, make: Make) -> None:
+    """At whatever instant: the planner notices, and undoes what it had ordered."""
+    bundle = make("hello")
+    for delay in range(12):
+        process = urunc.begin(urunc.words("create", "--bundle", bundle, "c"), stdout=subprocess.DEVNULL)
+        try:
+            process.wait(delay / 2000)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        process.wait()
+        urunc.good("delete", "--force", "c")
+
+        assert "gone" == urunc.status()
