@@ -29,7 +29,10 @@ def events(request: "Request") -> "Iterator[str]":
             yield _event("stats", request.id, stats(groups))
             return
         kills = Kills(groups)
-        pidfd = os.pidfd_open(record.pid)
+        try:
+            pidfd = os.pidfd_open(record.pid)
+        except ProcessLookupError:
+            return  # it has just ended
         try:
             running = container.status(record) != "stopped"  # looked at with the pidfd open: it is of our process
             while running:

@@ -6,6 +6,7 @@ The one rule: hooks of one stage run one after the other, in the order of the sp
 import os
 
 from . import _fastpath
+from .errors import SpecError
 from .jsontext import decode, encode
 
 TYPE_CHECKING = False
@@ -32,13 +33,25 @@ def run(hooks: "tuple[Hook, ...]", text: bytes, directory: str) -> None:
         _fastpath.run_hook(hook.path, hook.args or (hook.path,), hook.env, text, hook.timeout_s, directory)
 
 
-def inside(spec: "Spec", container_id: str, rootfs_slot: int) -> "tuple[tuple[Operation, ...], tuple[Operation, ...]]":
-    """Return the plan's operations for the hooks that urunc-init runs: createContainer's and startContainer's."""
-    text = state(spec, container_id, "created", 1)
+def inside(
+    spec: "Spec", container_id: str, rootfs_slot: int, pid: int = 1
+) -> "tuple[tuple[Operation, ...], tuple[Operation, ...]]":
+    """Return the plan's operations for the hooks that urunc-init runs: createContainer's and startContainer's.
+
+    `pid` is that of the container's process in the container's pid namespace.
+    """
+    creating, created = (state(spec, container_id, status, pid) for status in ("creating", "created"))
     return (
-        tuple(_operation(hook, text, -1, spec.bundle) for hook in spec.create_container),
-        tuple(_operation(hook, text, rootfs_slot, "/") for hook in spec.start_container),
+        tuple(_operation(hook, creating, -1, spec.bundle) for hook in spec.create_container),
+        tuple(_operation(hook, created, rootfs_slot, "/") for hook in spec.start_container),
     )
+
+
+def inner_pid(pid: int) -> int:
+    """Return the pid that the process `pid` has in its own pid namespace (proc_pid_status(5), NSpid)."""
+    with open(f"/proc/{pid}/status", "rb", buffering=0) as file:
+        line = next(line for line in file.read(1 << 13).splitlines() if line.startswith(b"NSpid:"))
+    return int(line.split()[-1])
 
 
 def _operation(hook: "Hook", text: bytes, slot: int, directory: str) -> "Operation":
@@ -54,18 +67,41 @@ def load(state_fd: int) -> "dict[str, Any]":
 
 
 def run_kept(kept: "dict[str, Any]", stage: str, container_id: str, status: str, pid: int) -> "tuple[str, ...]":
-    """Run the kept hooks of a stage whose failure does not stop the command; return what is to be warned of."""
+    """Run the kept hooks of a stage, all of them; return what is to be warned of.
+
+    SpecError for a poststart hook that fails, where the bundle's version of the specification wants that: since 1.2
+    the container has to be stopped then, which is the caller's business.
+    """
     document = {"ociVersion": kept["version"], "id": container_id, "status": status, "pid": pid}
     if not pid:
         del document["pid"]
     document |= {"bundle": kept["bundle"], "annotations": kept["annotations"]}
     text = encode(document).encode("utf-8", "surrogateescape")
     directory = kept["bundle"] if os.path.isdir(kept["bundle"]) else "/"
+    strict = stage == "poststart" and _minor(kept["version"]) >= 2
     warnings = []
     for hook in kept[stage]:
         argv, env = hook["args"] or [hook["path"]], hook["env"]
         try:
             _fastpath.run_hook(hook["path"], argv, env, text, hook["timeout"], directory)
         except OSError as error:
-            warnings.append(f"{stage} hook {hook['path']}: {getattr(error, 'step', '')} {error.filename}")
+            message = f"{stage} hook {hook['path']}: {getattr(error, 'step', '')} {error.filename}"
+            if strict:
+                raise SpecError(message) from None
+            warnings.append(message)
     return tuple(warnings)
+
+
+def _minor(version: str) -> int:
+    numbers = version.split(".")
+    return int(numbers[1]) if len(numbers) > 1 and numbers[1].isdecimal() else 0
+
+
+def run_last(spec: "Spec", container_id: str) -> None:
+    """Run the poststop hooks of a container that never was; none of them hides the error that led here."""
+    text = state(spec, container_id, "stopped", 0)
+    for hook in spec.poststop:
+        try:
+            run((hook,), text, spec.bundle)
+        except OSError:
+            continue

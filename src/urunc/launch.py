@@ -102,18 +102,19 @@ class Launch:
 
     def plan(self, chosen: "Monitor", host: "Host", machine: "Machine") -> plan.Plan:
         """Return how urunc-init becomes the monitor of `machine`, in the network that was found."""
-        between, last = hooks.inside(self.spec, self.container.id, plan.ROOTFS_SLOT)
+        between, last = hooks.inside(self.spec, self.container.id, plan.ROOTFS_SLOT, self._inner_pid())
         console = self.request.console_socket
         return plan.monitor(self.spec, chosen, machine, host, self.network, console, between, last)
+
+    def _inner_pid(self) -> int:
+        """The pid of the container's process as the hooks in its pid namespace know it."""
+        own = any(namespace.type == "pid" and not namespace.path for namespace in self.spec.namespaces)
+        asked = self.spec.create_container or self.spec.start_container
+        return 1 if own or not asked else hooks.inner_pid(self.sandbox.pid)
 
     def discard(self) -> None:
         """Undo everything, the pid file too; the error that led here is not hidden by another."""
         self.sandbox.close()
-        try:
-            if self.spec.poststop:
-                hooks.run(self.spec.poststop, hooks.state(self.spec, self.container.id, "stopped", 0), self.spec.bundle)
-        except OSError:
-            pass  # a hook for a container that never was; the first error is the one to report
         if self.has_pid_file:
             try:
                 os.unlink(self.request.pid_file)
@@ -124,6 +125,8 @@ class Launch:
         except OSError as error:
             message = f"undoing a failed create: {explained(error)}: run delete --force {self.container.id}"
             raise HostError(message) from None
+        finally:
+            hooks.run_last(self.spec, self.container.id)
 
 
 def explained(error: OSError) -> str:

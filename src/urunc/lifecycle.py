@@ -1,4 +1,4 @@
-"""The life of a container: which command may be given in which status, and what it says otherwise.
+"""The life of a container: which command may be given in which status, what follows, and what it says otherwise.
 
 The one rule: what depends on the status is a row here (runtime-spec, runtime.md#lifecycle).
 """
@@ -26,6 +26,16 @@ REFUSED = {
     ("creating", "delete"): "cannot delete container {id} that is not stopped: creating",
     ("running", "delete"): "cannot delete container {id} that is not stopped: running",
     ("paused", "delete"): "cannot delete container {id} that is not stopped: paused",
+}
+# (status, command) that is not refused -> what the status is then; what is not here leaves it as it is.  A signal that
+# kills, and delete --force, lead from everywhere to stopped and out.
+NEXT = {
+    ("created", "start"): "running",
+    ("created", "pause"): "paused",
+    ("running", "pause"): "paused",
+    ("paused", "resume"): "running",  # or created, if it has not been started
+    ("created", "delete"): "gone",
+    ("stopped", "delete"): "gone",
 }
 
 

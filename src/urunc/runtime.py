@@ -21,7 +21,7 @@ from . import (
     unikernels,
 )
 from . import state as stored
-from .errors import HostError, StateError, UnikernelError, UruncError
+from .errors import HostError, SpecError, StateError, UnikernelError, UruncError
 from .launch import Launch, advised
 from .request import Outcome
 from .trace import Trace, sinks
@@ -63,7 +63,11 @@ def start(request: "Request", plan_bytes: bytes = b"") -> Outcome:
         if not record.flags & _fastpath.FLAG_HOOKS:
             return Outcome()
         kept = hooks.load(container.fd)
-        return Outcome(warnings=hooks.run_kept(kept, "poststart", request.id, "running", record.pid))
+        try:
+            return Outcome(warnings=hooks.run_kept(kept, "poststart", request.id, "running", record.pid))
+        except SpecError:
+            record.end()
+            raise
 
 
 def _timestamps(request: "Request", record: "_fastpath.State") -> str:

@@ -40,10 +40,10 @@ def test_a_container_without_a_process_has_no_pid() -> None:
 def test_hooks_inside_are_operations_of_the_plan() -> None:
     """createContainer's before the root changes, startContainer's in the rootfs that is in the slot."""
     spec = replace(SPEC, create_container=(HOOK,), start_container=(replace(HOOK, args=()), HOOK))
-    waiting, starting = hooks.inside(spec, "c", 32)
-    text = hooks.state(spec, "c", "created", 1)
+    waiting, starting = hooks.inside(spec, "c", 32, 7)
+    creating, text = (hooks.state(spec, "c", status, 7) for status in ("creating", "created"))
 
-    assert (("hook", -1, "/bin/true", ("true", "a b"), ("A=1",), 3, text, "/b"),) == waiting
+    assert (("hook", -1, "/bin/true", ("true", "a b"), ("A=1",), 3, creating, "/b"),) == waiting
     assert ("hook", 32, "/bin/true", ("/bin/true",), ("A=1",), 3, text, "/") == starting[0]
     assert 2 == len(starting)
 
