@@ -16,6 +16,7 @@ struct fp_command {
     int signal;
     bool all, force;
     const char *bundle, *pid_file, *console_socket; /* of create; NULL: not given */
+    const char *log_format;                         /* text or json */
 };
 
 /* Read a command line as arguments.py does; false if it is not one of those that are read here. */

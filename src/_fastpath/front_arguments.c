@@ -64,11 +64,10 @@ static bool is_option(const char *word)
 static char *const *global_options(char *const *at, struct fp_command *ret, bool *ret_plain)
 {
     bool debug = false, systemd_cgroup = false;
-    const char *format = "text";
     const struct option options[] = {
         {.name = "root", .text = &ret->root},
         {.name = "log", .text = &ret->log},
-        {.name = "log-format", .text = &format},
+        {.name = "log-format", .text = &ret->log_format},
         {.name = "debug", .flag = &debug},
         {.name = "systemd-cgroup", .flag = &systemd_cgroup},
     };
@@ -76,7 +75,7 @@ static char *const *global_options(char *const *at, struct fp_command *ret, bool
         if (!take_option(&at, options, sizeof(options) / sizeof(*options)))
             return NULL;
     *ret_plain = !debug && !systemd_cgroup;
-    return strcmp(format, "text") == 0 || strcmp(format, "json") == 0 ? at : NULL;
+    return strcmp(ret->log_format, "text") == 0 || strcmp(ret->log_format, "json") == 0 ? at : NULL;
 }
 
 /* `kill ID -9` is no option. */
@@ -156,7 +155,7 @@ bool fp_front_parse(char *const *argv, struct fp_command *ret)
         {.name = "console-socket", .text = &ret->console_socket},
         {.name = "no-pivot", .flag = &no_pivot}, /* there is nothing that it could change */
     };
-    *ret = (struct fp_command){.root = DEFAULT_ROOT, .signal = SIGTERM_NUMBER};
+    *ret = (struct fp_command){.root = DEFAULT_ROOT, .signal = SIGTERM_NUMBER, .log_format = "text"};
     char *const *at = *argv ? global_options(argv + 1, ret, &plain) : NULL;
     if (!at || !*at || ret->root[0] != '/' || has_parent(ret->root))
         return false;

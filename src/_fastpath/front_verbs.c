@@ -135,7 +135,7 @@ static bool absolute(const char *directory, const char *path, char ret[PATH_MAX]
 
 static int serve_create(const struct fp_command *command)
 {
-    char directory[PATH_MAX], bundle[PATH_MAX], pid_file[PATH_MAX];
+    char directory[PATH_MAX], bundle[PATH_MAX], pid_file[PATH_MAX], log[PATH_MAX];
     const char *configuration = getenv("URUNC_CONFIG_FILE");
     struct fp_planner_create wanted = {
         .id = command->id,
@@ -143,11 +143,14 @@ static int serve_create(const struct fp_command *command)
         .bundle = bundle,
         .pid_file = pid_file,
         .console_socket = command->console_socket ? command->console_socket : "",
+        .log = log,
+        .log_format = command->log_format,
         .configuration = configuration && *configuration ? configuration : "/etc/urunc/config.toml",
     };
     if (!getcwd(directory, sizeof(directory)) ||
         !absolute(directory, command->bundle && *command->bundle ? command->bundle : directory, bundle) ||
-        !absolute(directory, command->pid_file ? command->pid_file : "", pid_file))
+        !absolute(directory, command->pid_file ? command->pid_file : "", pid_file) ||
+        !absolute(directory, command->log ? command->log : "", log))
         return TO_PYTHON;
     return fp_planner_create(&wanted) ? 0 : TO_PYTHON;
 }

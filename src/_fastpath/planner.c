@@ -46,7 +46,8 @@ static bool fill(struct fp_planner_request *request, const struct fp_planner_cre
     static const char *const namespaces[FP_PLANNER_SPACES] = {
         "/proc/self/ns/mnt", "/proc/self/ns/pid", "/proc/self/ns/net", "/proc/self/ns/user", "/proc/self/ns/cgroup"};
     const char *const strings[FP_PLANNER_STRINGS] = {
-        wanted->id, wanted->root, wanted->bundle, wanted->console_socket, wanted->pid_file, wanted->configuration};
+        wanted->id,       wanted->root,          wanted->bundle, wanted->console_socket,
+        wanted->pid_file, wanted->configuration, wanted->log,    wanted->log_format};
     struct stat status;
     request->magic = FP_PLANNER_MAGIC;
     request->version = FP_PLANNER_VERSION;

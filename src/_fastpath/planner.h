@@ -15,7 +15,7 @@
 #define FP_PLANNER_SOCKET "/run/urunc/@planner" /* '@' is in no container id */
 #define FP_PLANNER_MAGIC  0x4e4c5052u           /* "RPLN" */
 
-enum { FP_PLANNER_VERSION = 1, FP_PLANNER_STRINGS = 6, FP_PLANNER_TEXT_MAX = 16 << 10, FP_PLANNER_SPACES = 5 };
+enum { FP_PLANNER_VERSION = 1, FP_PLANNER_STRINGS = 8, FP_PLANNER_TEXT_MAX = 16 << 10, FP_PLANNER_SPACES = 5 };
 
 /* Which file urunc is: a planner that was started from another one is of another build. */
 struct fp_planner_build {
@@ -26,7 +26,8 @@ struct fp_planner_request {
     uint32_t magic, version;
     struct fp_planner_build build;
     uint64_t namespaces[FP_PLANNER_SPACES]; /* inode numbers: mnt pid net user cgroup */
-    /* id, root, bundle, console socket, pid file, configuration: each ends with a NUL, paths are absolute or empty */
+    /* id, root, bundle, console socket, pid file, configuration, log, its format: each ends with a NUL; all paths but
+     * the console socket's, which is connected here, are absolute or empty */
     char text[FP_PLANNER_TEXT_MAX];
 };
 
@@ -51,7 +52,7 @@ struct fp_planner_result {
 };
 
 struct fp_planner_create {
-    const char *id, *root, *bundle, *console_socket, *pid_file, *configuration;
+    const char *id, *root, *bundle, *console_socket, *pid_file, *configuration, *log, *log_format;
 };
 
 /* Have the planner make a container.  True if it exists; false if there is no planner for it, or anything went wrong

@@ -122,6 +122,7 @@ class Template:
                 raise UnikernelError(f"{request.bundle} asks for no unikernel: give it to runc or crun yourself")
             self._prepared = self._wanted.prepare()
             self._wanted.trace.write()
+            self.notices = self._wanted.notices  # about what the guest does not get
 
     def __enter__(self) -> "Self":
         return self

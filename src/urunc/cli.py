@@ -51,7 +51,7 @@ PREFIXES = {"create": "urunc create failed: ", "exec": "exec failed: ", "run": "
 def main(argv: "list[str]", environ: "Mapping[str, str]") -> int:
     """Do what the command line `argv` (without the program's name) says; return the exit status."""
     _secure_streams()
-    log = _Log()
+    log = Log()
     try:
         return _serve(argv, environ, log)
     except KeyboardInterrupt:
@@ -60,7 +60,7 @@ def main(argv: "list[str]", environ: "Mapping[str, str]") -> int:
         log.close()
 
 
-def _serve(argv: "list[str]", environ: "Mapping[str, str]", log: "_Log") -> int:
+def _serve(argv: "list[str]", environ: "Mapping[str, str]", log: "Log") -> int:
     verb = ""
     try:
         options, words = global_options(argv)
@@ -80,7 +80,7 @@ def _serve(argv: "list[str]", environ: "Mapping[str, str]", log: "_Log") -> int:
         return 255 if verb == "exec" else status  # as runc: 1 could be the status of the program
 
 
-def _act(request: "Request", log: "_Log") -> int:
+def _act(request: "Request", log: "Log") -> int:
     verb = request.verb
     if verb in REFUSALS:
         _load("runtime", "refuse")(request, f"{REFUSALS[verb]} {request.id}")
@@ -126,7 +126,7 @@ def _explained(error: Exception) -> str:
     return f"internal error: {type(error).__name__}: {error} (run with --debug for the traceback)"
 
 
-class _Log:
+class Log:
     """Where errors go: --log and stderr, in the format that --log-format asks for."""
 
     def __init__(self) -> None:

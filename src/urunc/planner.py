@@ -12,6 +12,7 @@ import threading
 from array import array
 
 from . import runtime
+from .cli import Log
 from .errors import HostError, UruncError
 from .request import Request
 
@@ -118,7 +119,9 @@ def _request(connection: socket.socket, here: "tuple[tuple[int, ...], tuple[int,
         magic, version, *numbers = REQUEST.unpack_from(data)
         if (magic, version) != (MAGIC, VERSION) or (tuple(numbers[:4]), tuple(numbers[4:])) != here:
             raise ValueError("of another build of urunc, or of other namespaces")
-        container_id, root, bundle, console, pid_file, config = map(os.fsdecode, data[REQUEST.size : -1].split(b"\0"))
+        container_id, root, bundle, console, pid_file, config, log, form = map(
+            os.fsdecode, data[REQUEST.size : -1].split(b"\0")
+        )
         if not os.path.samestat(os.stat(bundle), os.fstat(descriptors[0])):
             raise ValueError(f"{bundle} is another directory here")
     finally:
@@ -132,6 +135,8 @@ def _request(connection: socket.socket, here: "tuple[tuple[int, ...], tuple[int,
         console_socket=console,
         pid_file=pid_file,
         config=config,
+        log=log,
+        log_format=form,
         hands_over=False,
     )
 
@@ -145,7 +150,16 @@ def _create(request: Request, connection: socket.socket) -> None:
             # hooks are run by who was called, and an ordinary container is another runtime's
             raise ValueError(f"{request.id} has hooks or timestamps, or is an ordinary container")
 
-        runtime.build(request, wanted, wanted.prepare(), lambda state_fd: Front(connection, state_fd))
+        prepared = wanted.prepare()
+        if wanted.notices and not request.log:
+            raise ValueError("; ".join(wanted.notices))  # they belong on the standard error of who asked
+        runtime.build(request, wanted, prepared, lambda state_fd: Front(connection, state_fd))
+        if wanted.notices:
+            log = Log()
+            log.open({"log": request.log, "log_format": request.log_format})
+            for notice in wanted.notices:
+                log.warning(notice)
+            log.close()
 
 
 class Front:

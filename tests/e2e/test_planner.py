@@ -112,6 +112,21 @@ def test_the_working_directory_is_the_bundle(urunc: Private, make: Make) -> None
     assert (urunc.directory / "hello" / "pid").read_text().isdecimal()
 
 
+@pytest.mark.parametrize("log", [True, False])
+def test_notices_reach_the_log(urunc: Private, make: Make, tmp_path: Path, log: bool) -> None:
+    """Without a log they go to standard error, which the planner does not have."""
+    hosts = {"destination": "/etc/hosts", "type": "bind", "source": "/etc/hosts", "options": ["rbind", "ro"]}
+    path = tmp_path / "log.json"
+    options = ("--log", path, "--log-format", "json") if log else ()
+    ended = urunc(*options, "create", "--bundle", make("hello", mounts=[hosts]), "c")
+
+    assert 0 == ended.returncode, ended.stderr
+    assert log == ("urunc planner: made" in urunc.said())
+    written = read(path) if log else ended.stderr
+    assert "/etc/hosts" in written
+    assert "warning" in written
+
+
 def test_what_the_planner_refuses_says_why_as_ever(urunc: Private, make: Make) -> None:
     """The front does it again without: the line is Python's own, and nothing is left."""
     bundle = make("hello", annotations={"com.urunc.unikernel.binary": "/nothing"})

@@ -16,6 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 DECLARATIONS = """
 struct fp_command {
     int verb; const char *root, *log, *id; int signal; bool all, force; const char *bundle, *pid_file, *console_socket;
+    const char *log_format;
 };
 bool fp_front_parse(char **argv, struct fp_command *ret);
 """

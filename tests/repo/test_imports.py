@@ -32,9 +32,9 @@ LAYERS = (
     {"facts", "terminal"},
     {"launch", "pack"},
     {"runtime"},
-    {"events", "foreground", "listing", "planner", "update"},
+    {"events", "foreground", "listing", "update"},
     {"api", "cli"},
-    {"aio"},
+    {"aio", "planner"},
     {"__main__", "shim"},
 )
 PURE = {
