@@ -5,7 +5,8 @@ The one rule: importing the package does no work and imports nothing; the names 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .api import Container, Runtime, State, Template
+    from .api import Runtime, Template
+    from .container import Container, State
     from .errors import HostError, SpecError, StateError, UnikernelError, UruncError
     from .pool import Pool
     from .streams import DEVNULL, PIPE, STDOUT
@@ -26,11 +27,20 @@ __all__ = (
     "UnikernelError",
     "UruncError",
 )
-_MODULES = {"DEVNULL": "streams", "PIPE": "streams", "STDOUT": "streams", "Pool": "pool"}  # others: errors, api
+_MODULES = {
+    "Container": "container",
+    "DEVNULL": "streams",
+    "PIPE": "streams",
+    "Pool": "pool",
+    "Runtime": "api",
+    "STDOUT": "streams",
+    "State": "container",
+    "Template": "api",
+}  # all others are errors
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module urunc has no attribute {name}")
-    module = _MODULES.get(name) or ("errors" if name.endswith("Error") else "api")
+    module = _MODULES.get(name, "errors")
     return getattr(__import__(module, globals(), None, (name,), 1), name)

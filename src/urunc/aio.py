@@ -6,7 +6,7 @@ event of the loop (its pidfd), so that any number of them can be waited for.
 
 import asyncio
 
-from . import api
+from . import api, container
 from .streams import DEVNULL
 
 TYPE_CHECKING = False
@@ -48,9 +48,9 @@ async def take(pool: "Pool") -> "Container":
 
 
 class Container:
-    """As api.Container, an asynchronous context manager that deletes it at the end."""
+    """As container.Container, an asynchronous context manager that deletes it at the end."""
 
-    def __init__(self, blocking: api.Container) -> None:
+    def __init__(self, blocking: container.Container) -> None:
         self.blocking = blocking
         self.id = blocking.id
 
@@ -61,23 +61,23 @@ class Container:
         await self.delete(force=True)
 
     async def start(self, args: "tuple[str, ...]" = (), env: "tuple[str, ...] | None" = None) -> "tuple[str, ...]":
-        """Run the guest; see api.Container.start."""
+        """Run the guest; see container.Container.start."""
         return await asyncio.to_thread(self.blocking.start, args, env)
 
     async def kill(self, signal: int = 15, *, if_running: bool = False) -> None:
-        """Send a signal; see api.Container.kill."""
+        """Send a signal; see container.Container.kill."""
         await asyncio.to_thread(lambda: self.blocking.kill(signal, if_running=if_running))
 
     async def delete(self, *, force: bool = False) -> "tuple[str, ...]":
-        """Remove what create made; see api.Container.delete."""
+        """Remove what create made; see container.Container.delete."""
         return await asyncio.to_thread(lambda: self.blocking.delete(force=force))
 
-    async def state(self) -> api.State:
+    async def state(self) -> container.State:
         """Return what is true now."""
         return await asyncio.to_thread(self.blocking.state)
 
     async def wait(self) -> "int | None":
-        """Wait for the end of the container's process, as an event of the loop; see api.Container.wait."""
+        """Wait for the end of the container's process, as an event of the loop; see container.Container.wait."""
         pidfd = self.blocking.fileno()
         if pidfd >= 0:
             loop = asyncio.get_running_loop()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-    from .api import Container
+    from .container import Container
 
 RETRY_S = 1.0  # after a sandbox could not be made
 _numbers = count(1)

@@ -137,6 +137,33 @@ def test_the_life_of_a_container(runtime: urunc.Runtime, make: Make, number: int
         container.state()
 
 
+def test_a_container_is_paused_and_measured(runtime: urunc.Runtime, make: Make) -> None:
+    with runtime.create("c", str(make("wait", "sleep"))) as container:
+        container.start()
+        container.pause()
+        assert "paused" == container.state().status
+        with pytest.raises(urunc.StateError, match="paused already"):
+            container.pause()
+        container.resume()
+        assert "running" == container.state().status
+        stats = container.stats()
+        first = next(container.events(interval_ms=10))
+        with pytest.raises(TypeError, match="has no bogus"):
+            container.update(bogus=1)
+
+    assert {"cpu", "memory", "pids"} <= set(stats)
+    assert ("stats", "c") == (first["type"], first["id"])
+    with pytest.raises(urunc.StateError, match="does not exist"):
+        container.stats()
+
+
+def test_limits_are_changed(runtime: urunc.Runtime, make: Make) -> None:
+    with runtime.create("c", str(make("wait", "sleep"))) as container:
+        container.update(pids_limit=77)
+
+        assert "'limit': 77" in str(container.stats()["pids"])
+
+
 @pytest.mark.parametrize(
     ("annotations", "kind", "words"),
     [
