@@ -62,6 +62,22 @@ cdef extern from "cgroup.h":
     int fp_cgroup_write(int dirfd, const char *file, const char *value, fp_error *error) nogil
     int fp_cgroup_devices(int dirfd, const int64_t *rules, size_t count, fp_error *error) nogil
 
+cdef extern from "seccomp.h":
+    struct fp_comparison:
+        uint32_t argument
+        uint32_t operation
+        uint64_t first
+        uint64_t second
+    struct fp_seccomp:
+        pass
+    int fp_seccomp_init(fp_seccomp *ret, uint32_t action, fp_error *error) nogil
+    void fp_seccomp_deinit(fp_seccomp *seccomp) nogil
+    int fp_seccomp_architecture(fp_seccomp *seccomp, const char *name, fp_error *error) nogil
+    int fp_seccomp_rule(fp_seccomp *seccomp, uint32_t action, const char *name, const fp_comparison *comparisons,
+                        unsigned count, fp_error *error) nogil
+    int fp_seccomp_export(fp_seccomp *seccomp, fp_error *error) nogil
+    uint64_t fp_digest(const void *data, size_t size) nogil
+
 cdef extern from "state.h":
     enum fp_status:
         FP_STOPPED

@@ -5,21 +5,15 @@
 
 #include "cleanup.h"
 #include "companion.h"
+#include "credentials.h"
 #include "hook.h"
 #include "kernel.h"
 #include "protocol.h"
 
-#include <grp.h>
-#include <linux/capability.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 
 static void drop_slot(int *slots, int64_t slot)
 {
@@ -128,104 +122,6 @@ static int run_hook(const struct fp_operation *operation, const int *slots, stru
     return fp_hook_run(&hook, error);
 }
 
-static int set_rlimit(const union fp_argument *argument, struct fp_error *error)
-{
-    struct rlimit limit = {(rlim_t)argument[1].integer, (rlim_t)argument[2].integer};
-    if (setrlimit((int)argument[0].integer, &limit) < 0) {
-        char text[64];
-        snprintf(text, sizeof(text), "resource %d to %lld, %lld", (int)argument[0].integer,
-                 (long long)argument[1].integer, (long long)argument[2].integer);
-        return fp_fail(error, "setrlimit", text);
-    }
-    return 0;
-}
-
-static int set_groups(const union fp_argument *argument, struct fp_error *error)
-{
-    gid_t groups[1024];
-    if (argument->count > sizeof(groups) / sizeof(*groups))
-        return fp_fail_with(error, E2BIG, "setgroups", NULL);
-    for (uint64_t i = 0; i < argument->count; i++)
-        groups[i] = (gid_t)fp_numbers(argument)[i];
-    if (setgroups(argument->count, groups) < 0)
-        return fp_fail(error, "setgroups", NULL);
-    return 0;
-}
-
-/* Capabilities are kept across the change of user; the operation `capabilities` says which remain. */
-static int set_user(int64_t uid, int64_t gid, struct fp_error *error)
-{
-    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
-        return fp_fail(error, "prctl", "PR_SET_KEEPCAPS");
-    if (setresgid((gid_t)gid, (gid_t)gid, (gid_t)gid) < 0)
-        return fp_fail(error, "setresgid", NULL);
-    if (setresuid((uid_t)uid, (uid_t)uid, (uid_t)uid) < 0)
-        return fp_fail(error, "setresuid", NULL);
-    return 0;
-}
-
-static int set_bounding_set(int64_t keep, struct fp_error *error)
-{
-    for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
-        if (!(keep >> capability & 1) && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0)
-            return fp_fail(error, "prctl", "PR_CAPBSET_DROP");
-    return 0;
-}
-
-static int set_capabilities(const union fp_argument *argument, struct fp_error *error)
-{
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct data[2];
-    for (int i = 0; i < 2; i++) {
-        data[i].effective = (uint32_t)(argument[0].integer >> 32 * i);
-        data[i].permitted = (uint32_t)(argument[1].integer >> 32 * i);
-        data[i].inheritable = (uint32_t)(argument[2].integer >> 32 * i);
-    }
-    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
-        return fp_fail(error, "prctl", "PR_CAP_AMBIENT_CLEAR_ALL");
-    if (syscall(SYS_capset, &header, data) < 0)
-        return fp_fail(error, "capset", NULL);
-    for (int capability = 0; capability < 64; capability++)
-        if (argument[3].integer >> capability & 1 && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) < 0)
-            return fp_fail(error, "prctl", "PR_CAP_AMBIENT_RAISE");
-    return 0;
-}
-
-static int load_filter(const union fp_argument *argument, struct fp_error *error)
-{
-    struct sock_fprog program = {.len = (unsigned short)(argument->length / sizeof(struct sock_filter)),
-                                 .filter = (struct sock_filter *)(uintptr_t)argument->text};
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
-        return fp_fail(error, "seccomp", NULL);
-    return 0;
-}
-
-static int credentials(const struct fp_operation *operation, struct fp_error *error)
-{
-    const union fp_argument *argument = operation->arguments;
-    switch (operation->code) {
-    case FP_OP_RLIMIT:
-        return set_rlimit(argument, error);
-    case FP_OP_UMASK:
-        umask((mode_t)argument[0].integer);
-        return 0;
-    case FP_OP_GROUPS:
-        return set_groups(argument, error);
-    case FP_OP_USER:
-        return set_user(argument[0].integer, argument[1].integer, error);
-    case FP_OP_BOUNDING_SET:
-        return set_bounding_set(argument[0].integer, error);
-    case FP_OP_CAPABILITIES:
-        return set_capabilities(argument, error);
-    case FP_OP_NO_NEW_PRIVILEGES:
-        return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? fp_fail(error, "prctl", "PR_SET_NO_NEW_PRIVS") : 0;
-    case FP_OP_SECCOMP:
-        return load_filter(argument, error);
-    default:
-        return fp_fail_with(error, EINVAL, "plan", fp_operation_table[operation->code].name);
-    }
-}
-
 int fp_enter_operation(const struct fp_operation *operation, int *slots, struct fp_error *error)
 {
     const union fp_argument *argument = operation->arguments;
@@ -262,7 +158,7 @@ int fp_enter_operation(const struct fp_operation *operation, int *slots, struct 
     case FP_OP_COMPANION:
         return fp_companion_split(operation, slots, error);
     default:
-        return credentials(operation, error);
+        return fp_credentials_operation(operation, slots, error);
     }
 }
 
@@ -280,6 +176,8 @@ int fp_enter_exec(const struct fp_operation *operation, const int *slots, int no
     fp_default_signals();
     const struct fp_error none = {0};
     fp_send_result(notify_fd, &none); /* a caller that died meanwhile is no reason to stop */
+    if (fp_filters_load(error) < 0)
+        return -1;
     if (by_slot)
         fp_execveat(slots[argument[0].integer], argv, environment);
     else

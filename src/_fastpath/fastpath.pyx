@@ -379,6 +379,40 @@ def program(str name):
     return fd
 
 
+cdef int seccomp_filter(fp_seccomp *seccomp, action, architectures, rules, fp_error *error) except -2:
+    cdef fp_comparison comparisons[6]
+    if fp_seccomp_init(seccomp, action, error) < 0:
+        return -1
+    for name in architectures:
+        if fp_seccomp_architecture(seccomp, fsencode(name), error) < 0:
+            return -1
+    for decision, name, conditions in rules:
+        if len(conditions) > 6:
+            raise ValueError(f"more than 6 conditions for {name}")
+        for i in range(len(conditions)):
+            comparisons[i].argument, comparisons[i].operation, comparisons[i].first, comparisons[i].second = conditions[i]
+        if fp_seccomp_rule(seccomp, decision, fsencode(name), comparisons, len(conditions), error) < 0:
+            return -1
+    return fp_seccomp_export(seccomp, error)
+
+
+def seccomp(uint32_t action, architectures, rules):
+    cdef fp_error error
+    cdef fp_seccomp filter
+    error.number = 0
+    try:
+        fd = seccomp_filter(&filter, action, architectures, rules, &error)
+    finally:
+        fp_seccomp_deinit(&filter)
+    if fd < 0:
+        raise_error(&error)
+    return fd
+
+
+def digest(bytes data):
+    return fp_digest(<const char *>data, len(data))
+
+
 IMAGE_KINDS = ("unknown", "bzimage", "elf64", "elf32", "gzip", "xz", "zstd", "arm64", "disk")
 
 

@@ -17,8 +17,8 @@
     X(CGROUP_WRITE, "cgroup_write", "isv")             /* number of the cgroup, file, values: a write(2) each */       \
     X(CGROUP_WRITE_FIRST, "cgroup_write_first", "ivv") /* the same for the first of the files that is there */         \
     X(CGROUP_DEVICES, "cgroup_devices", "in")          /* number of a cgroup2, rules (cgroup.h) */                     \
-    X(CLONE, "clone", "i")             /* CLONE_NEW* flags of the namespaces to make; starts urunc-init */             \
-    X(ROOT, "root", "ii")              /* size in bytes, mode: a detached tmpfs in FP_SLOT_ROOT */                     \
+    X(CLONE, "clone", "i") /* CLONE_NEW* flags of the namespaces to make; starts urunc-init */                         \
+    X(ROOT, "root", "iis") /* size in bytes, mode, SELinux label ("": none): a detached tmpfs in FP_SLOT_ROOT */       \
     X(DIRECTORY, "directory", "si")    /* path in the root, mode */                                                    \
     X(FILE, "file", "sib")             /* path in the root, mode, content */                                           \
     X(SYMLINK, "symlink", "ss")        /* target, path in the root */                                                  \
@@ -43,14 +43,20 @@
     X(OOM_SCORE_ADJ, "oom_score_adj", "i")                                                                             \
     X(TERMINAL, "terminal", "i") /* slot of the slave: controlling terminal and standard streams */                    \
     X(HOOK, "hook", "isvvibs")   /* slot of its root (-1: ours), path, argv, environment, timeout s, stdin, cwd */     \
-    X(RLIMIT, "rlimit", "iii")   /* RLIMIT_*, soft, hard */                                                            \
+    X(KEYRING, "keyring", "")    /* a new session keyring */                                                           \
+    X(LABEL_FILE, "label_file", "is") /* slot, directory of /proc/thread-self: its `exec`, opened */                   \
+    X(LABEL, "label", "is")           /* slot of such a file, label */                                                 \
+    X(RLIMIT, "rlimit", "iii")        /* RLIMIT_*, soft, hard */                                                       \
     X(UMASK, "umask", "i")                                                                                             \
+    X(IO_PRIORITY, "io_priority", "ii")  /* IOPRIO_CLASS_*, level */                                                   \
+    X(SCHEDULER, "scheduler", "iiiiiii") /* SCHED_*, SCHED_FLAG_*, nice, priority; runtime, deadline, period in ns */  \
+    X(PERSONALITY, "personality", "i")   /* PER_* */                                                                   \
     X(GROUPS, "groups", "n")                                                                                           \
     X(USER, "user", "ii")                   /* uid, gid: real, effective, saved */                                     \
     X(BOUNDING_SET, "bounding_set", "i")    /* mask of the capabilities to keep */                                     \
     X(CAPABILITIES, "capabilities", "iiii") /* masks: effective, permitted, inheritable, ambient */                    \
     X(NO_NEW_PRIVILEGES, "no_new_privileges", "")                                                                      \
-    X(SECCOMP, "seccomp", "b")       /* struct sock_filter[] */                                                        \
+    X(SECCOMP, "seccomp", "ib")      /* SECCOMP_FILTER_FLAG_*, struct sock_filter[] */                                 \
     X(HELPER, "helper", "isvviii")   /* slot that it finds under 3 (-1: none), path in the root, argv, environment,    \
                                         uid, gid, mask of its capabilities: a process that serves the monitor */       \
     X(COMPANION, "companion", "ii")  /* FP_EXIT_*, slot for the monitor's end of QMP (-1: none): what follows is for a \

@@ -18,7 +18,8 @@ static void set_slot(struct fp_sandbox *sandbox, int64_t slot, int fd)
     sandbox->slots[slot] = fd;
 }
 
-static int create_root(struct fp_sandbox *sandbox, int64_t size, int64_t mode, struct fp_error *error)
+static int create_root(struct fp_sandbox *sandbox, int64_t size, int64_t mode, const char *label,
+                       struct fp_error *error)
 {
     char size_text[32], mode_text[32];
     snprintf(size_text, sizeof(size_text), "%lld", (long long)size);
@@ -26,6 +27,8 @@ static int create_root(struct fp_sandbox *sandbox, int64_t size, int64_t mode, s
     _cleanup_close_ int context = fp_fsopen("tmpfs");
     if (context < 0)
         return fp_fail(error, "fsopen", "tmpfs");
+    if (*label && fp_fsconfig(context, FP_FSCONFIG_SET_STRING, "context", label) < 0)
+        return fp_fail(error, "label a tmpfs as linux.mountLabel asks for", label);
     if (fp_fsconfig(context, FP_FSCONFIG_SET_STRING, "size", size_text) < 0 ||
         fp_fsconfig(context, FP_FSCONFIG_SET_STRING, "nr_inodes", INODES_MAX) < 0 ||
         fp_fsconfig(context, FP_FSCONFIG_SET_STRING, "mode", mode_text) < 0 ||
@@ -90,7 +93,7 @@ int fp_root_operation(struct fp_sandbox *sandbox, const struct fp_operation *ope
     int root = sandbox->slots[FP_SLOT_ROOT];
     switch (operation->code) {
     case FP_OP_ROOT:
-        return create_root(sandbox, argument[0].integer, argument[1].integer, error);
+        return create_root(sandbox, argument[0].integer, argument[1].integer, argument[2].text, error);
     case FP_OP_DIRECTORY:
         if (mkdirat(root, argument[0].text, 0700) < 0)
             return fp_fail(error, "mkdir", argument[0].text);

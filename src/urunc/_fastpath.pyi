@@ -144,6 +144,20 @@ def open_in_root(root_fd: int, path: str) -> int:
 def program(name: str) -> int:
     """Return a sealed, executable memfd of urunc-init or urunc-spt."""
 
+def seccomp(
+    action: int,
+    architectures: Iterable[str],
+    rules: Iterable[tuple[int, str, Sequence[tuple[int, int, int, int]]]],
+) -> int:
+    """Return a memfd with the struct sock_filter[] of a profile, compiled by libseccomp.
+
+    Actions are SCMP_ACT_* of seccomp.h; a rule is action, system call and its conditions (argument, enum scmp_compare,
+    two values), which must all hold.  FileNotFoundError if there is no libseccomp; OSError names the wrong call.
+    """
+
+def digest(data: bytes) -> int:
+    """Return a number of 64 bits that names `data`; it is no proof against who chooses the data."""
+
 def identify(fd: int) -> tuple[str, int, int, int, bool, bool, int, int, int]:
     """Say what a guest file is: kind (IMAGE_KINDS), size, e_machine, bits, pvh, multiboot, boot protocol of a bzImage,
     Solo5 target and its ABI version (0 = none).  OSError ENOEXEC: an ELF file whose tables lie.

@@ -4,7 +4,7 @@ The one rule: every value passes an accessor, by the tables at the end.  Null is
 are not used are not looked at.
 """
 
-from . import resources
+from . import cage, resources
 from ._record import Record
 from .errors import SpecError
 from .jsontext import absolute, decode, fields, flag, known, pairs, quote, records, strings, table, text, whole, wholes
@@ -71,7 +71,7 @@ class Spec(Record):
     """What config.json asks for; `load` makes it.
 
     Paths are absolute; `console_size` is (rows, columns), (0, 0) if unset; `umask` is -1 if unset; a limit is 0 if
-    there is none; `seccomp` says that there is a profile; `args` is empty only for what may be a unikernel.
+    there is none; `args` is empty only for what may be a unikernel.
     """
 
     version: str
@@ -108,9 +108,9 @@ class Spec(Record):
     poststart: "tuple[Hook, ...]"
     poststop: "tuple[Hook, ...]"
     annotations: "tuple[tuple[str, str], ...]"
-    seccomp: bool
     sysctl: "tuple[tuple[str, str], ...]"
     resources: "resources.Resources" = resources.NONE
+    cage: "cage.Cage" = cage.NONE
 
 
 def load(bundle: str) -> Spec:
@@ -125,7 +125,7 @@ def load(bundle: str) -> Spec:
             raise SpecError(f"config.json: {fault}")
     found = fields(document, "config.json: ", _FIELDS)
     found["rootfs"] = _rootfs(bundle, found["rootfs"])
-    spec = Spec(bundle=bundle, **found)
+    spec = Spec(bundle=bundle, cage=cage.load(document), **found)
     _check_together(spec)
     return spec
 
@@ -292,7 +292,6 @@ _FIELDS = (
     ("memory_limit_bytes", "linux.resources.memory.limit", resources.limit, 0),
     ("cpu_quota_us", "linux.resources.cpu.quota", resources.limit, 0),
     ("cpu_period_us", "linux.resources.cpu.period", whole, 0, _MAX_U64),
-    ("seccomp", "linux.seccomp", lambda value, _: value is not None),
     ("sysctl", "linux.sysctl", pairs),
     ("resources", "linux.resources", resources.of),
 )

@@ -53,6 +53,7 @@ class Host(Record):
     cgroups: "tuple[tuple[str, str, str, str], ...]" = ()  # of _fastpath.cgroup_layout
     block_devices: "tuple[tuple[int, int], ...]" = ()  # major, minor: files of the guest that are such
     directories: "tuple[str, ...]" = ()  # those sources of mounts that are directories
+    filters: "tuple[tuple[int, bytes], ...]" = ()  # of seccomp: flags, struct sock_filter[]
 
 
 class Network(Record):

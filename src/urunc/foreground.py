@@ -20,8 +20,11 @@ FORWARDED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SI
 
 def run(request: Request) -> "Outcome | str":
     """Run the container to its end; return its status (128 + n for signal n), 0 when detached, the plan when dry."""
-    from . import terminal
+    import time
 
+    from . import audit, terminal
+
+    since_s = time.time()
     if request.dry_run:
         return dry_run(request)
     with terminal.session(request) as session:
@@ -34,7 +37,7 @@ def run(request: Request) -> "Outcome | str":
                 session.attach()
                 trace = Trace("run", request.id)
                 trace.listen(sinks(request.trace, "", ()))
-                status = _status(os.waitpid(pid, 0)[1])
+                ended = os.waitpid(pid, 0)[1]
             trace.mark("the monitor runs")
         except BaseException:
             runtime.delete(replace(request, force=True))
@@ -44,14 +47,16 @@ def run(request: Request) -> "Outcome | str":
         warnings += runtime.delete(replace(request, force=True)).warnings
         trace.mark("delete")
     trace.write()
-    return Outcome(status=status, warnings=warnings)
+    if os.WIFSIGNALED(ended) and os.WTERMSIG(ended) == audit.SIGSYS:
+        warnings = (*warnings, audit.message(pid, since_s))
+    return Outcome(status=_status(ended), warnings=warnings)
 
 
 def dry_run(request: Request) -> str:
     """Return the plan, and the monitor's command line as a person could paste it; nothing is made."""
     import shlex
 
-    from . import delegate, facts, hooks, plan
+    from . import credentials, delegate, facts, hooks, plan
 
     with runtime.Wanted(request) as wanted:
         if wanted.unikernel is None:
@@ -61,7 +66,9 @@ def dry_run(request: Request) -> str:
         machine = wanted.machine(guest, chosen, facts.Network())
         spec = wanted.spec
         between, last = hooks.inside(spec, request.id, plan.ROOTFS_SLOT)
-        whole = plan.monitor(spec, chosen, machine, host, facts.Network(), request.console_socket, between, last)
+        confinement = credentials.Confinement(keyring=not request.no_new_keyring)
+        console = request.console_socket
+        whole = plan.monitor(spec, chosen, machine, host, facts.Network(), console, between, last, confinement)
         lines = [
             plan.text(plan.sandbox(spec, wanted.groups(chosen, request.id)).operations),
             plan.text(whole.operations),

@@ -7,6 +7,7 @@ import errno
 import os
 
 from . import _fastpath, facts, hooks, plan, state
+from .credentials import Confinement
 from .errors import HostError, SpecError, UruncError
 
 TYPE_CHECKING = False
@@ -104,7 +105,8 @@ class Launch:
         """Return how urunc-init becomes the monitor of `machine`, in the network that was found."""
         between, last = hooks.inside(self.spec, self.container.id, plan.ROOTFS_SLOT, self._inner_pid())
         console = self.request.console_socket
-        return plan.monitor(self.spec, chosen, machine, host, self.network, console, between, last)
+        confinement = Confinement(keyring=not self.request.no_new_keyring)
+        return plan.monitor(self.spec, chosen, machine, host, self.network, console, between, last, confinement)
 
     def _inner_pid(self) -> int:
         """The pid of the container's process as the hooks in its pid namespace know it."""

@@ -3,7 +3,7 @@
 The one rule: nothing here asks the machine, reads the environment or looks at a clock.
 """
 
-from . import network, shared, storage
+from . import credentials, network, shared, storage
 from ._record import Record
 from .errors import SpecError
 from .monitors import EXIT_CODES
@@ -12,6 +12,7 @@ from .storage import NODEV, NOSUID, RDONLY
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .bundle import Spec
+    from .credentials import Confinement
     from .facts import File, Host, Network
     from .monitors import Machine, Monitor
 
@@ -26,14 +27,7 @@ CLONE_NEW = {
     "pid": 0x20000000,
     "network": 0x40000000,
 }
-# asm-generic/resource.h
-RLIMITS = (
-    *("RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE", "RLIMIT_RSS", "RLIMIT_NPROC"),
-    *("RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "RLIMIT_AS", "RLIMIT_LOCKS", "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE"),
-    *("RLIMIT_NICE", "RLIMIT_RTPRIO", "RLIMIT_RTTIME"),
-)
 S_IFCHR = 0o020000
-CAP_KILL = 5  # include/uapi/linux/capability.h
 ROOT_BYTES = 16 << 20  # of the monitor's tmpfs: directories, nodes and small files
 MONITOR_TREE = ".monitor"  # where the prepared tree is in the monitor's root
 
@@ -71,6 +65,7 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
     console: str = "",
     wait_hooks: "tuple[Operation, ...]" = (),
     start_hooks: "tuple[Operation, ...]" = (),
+    confinement: "Confinement" = credentials.DEFAULT,
 ) -> Plan:
     """Return how urunc-init becomes the monitor of `machine`.
 
@@ -80,28 +75,32 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
     slots |= {"tree": len(slots) + 1, "console": len(slots) + 2}
     operations = (
         ("stage", "root"),
-        *_root(chosen, host, machine, slots),
+        *_root(spec, chosen, host, machine, slots),
         *network.operations(chosen, machine, net, spec.uid, NIC_SLOT),
         *_console(spec, console, slots["console"]),
         *_rootfs(spec, start_hooks),
         ("stage", "wait"),
         # from here on: a client waits for the end of create's own streams before it starts a container with a terminal
         *([("terminal", slots["console"])] if spec.terminal else []),
+        *credentials.before(spec, confinement),
         *wait_hooks,
         ("stage", "enter"),
         *_enter(spec, host, machine, slots, start_hooks),
         ("stage", "exec"),
-        *_credentials(spec, machine, shared.capabilities(machine)),
+        *credentials.operations(spec, chosen, machine, shared.capabilities(machine)),
         *_companion(machine),
         *network.kept(chosen, machine, NIC_SLOT),
+        *(("seccomp", flags, program) for flags, program in host.filters),
         _exec(host, slots, chosen.argv(machine)),
     )
     return Plan(operations=operations, files=host.files)
 
 
-def _root(chosen: "Monitor", host: "Host", machine: "Machine", slots: "dict[str, int]") -> "list[Operation]":
+def _root(
+    spec: "Spec", chosen: "Monitor", host: "Host", machine: "Machine", slots: "dict[str, int]"
+) -> "list[Operation]":
     operations: list[Operation] = [
-        ("root", ROOT_BYTES + shared.initrd_bytes(machine), 0o755),
+        ("root", ROOT_BYTES + shared.initrd_bytes(machine), 0o755, spec.cage.mount_label),
         ("directory", "dev", 0o755),
         ("directory", "guest", 0o755),
     ]
@@ -161,40 +160,11 @@ def _enter(
     return [*operations, ("pivot_root",), *start_hooks]
 
 
-def _credentials(spec: "Spec", machine: "Machine", capabilities: int) -> "list[Operation]":
-    """Return stage exec in the order of DESIGN section 5; a monitor needs no capability of the spec.
-
-    Helpers have credentials of their own.  Whoever is their parent may end them whatever their user, and loses that
-    by exec.
-    """
-    operations: list[Operation] = [
-        ("rlimit", RLIMITS.index(limit.type), _signed(limit.soft), _signed(limit.hard)) for limit in spec.rlimits
-    ]
-    if spec.umask >= 0:
-        operations.append(("umask", spec.umask))
-    for helper in machine.helpers:
-        mask = sum(1 << capability for capability in helper.capabilities)
-        operations.append(("helper", helper.slot, helper.path, helper.argv, helper.env, helper.uid, helper.gid, mask))
-    kept = 1 << CAP_KILL if machine.helpers else 0
-    return [
-        *operations,
-        ("bounding_set", capabilities),
-        ("groups", spec.groups),
-        ("user", spec.uid, spec.gid),
-        ("capabilities", capabilities | kept, capabilities | kept, capabilities, capabilities),
-        ("no_new_privileges",),
-    ]
-
-
 def _companion(machine: "Machine") -> "list[Operation]":
     """Return the step after which the monitor is a child; nothing for the machines that need no companion."""
     if machine.qmp_fd >= 0:
         return [("companion", EXIT_CODES[machine.exit_code], QMP_SLOT), ("keep", QMP_SLOT, machine.qmp_fd)]
     return [("companion", 0, -1)] if machine.helpers else []
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >= 1 << 63 else value  # RLIM_INFINITY
 
 
 def text(operations: "tuple[Operation, ...]") -> str:

@@ -24,6 +24,7 @@ class Request(Record):
     log: str = ""
     log_format: str = "text"
     debug: bool = False
+    no_new_keyring: bool = False
     systemd_cgroup: bool = False
     trace: str = ""
     spans: "tuple[Sink, ...]" = ()  # more that listen to the steps, of an embedding program
@@ -130,7 +131,7 @@ OPTIONS = {
     "memory": ("", "size", "memory_bytes", "memory limit, in bytes or with k, m, g"),
     "memory-reservation": ("", "size", "memory_reservation_bytes", "soft memory limit"),
     "memory-swap": ("", "size", "memory_swap_bytes", "limit of memory and swap together, -1 for none"),
-    "no-new-keyring": ("", "flag", "", "accepted for compatibility, not used"),
+    "no-new-keyring": ("", "flag", "no_new_keyring", "leave the container the caller's session keyring"),
     "no-new-privs": ("", "flag", "", "set no_new_privs for the process"),
     "no-pivot": ("", "flag", "", "accepted for compatibility, not used"),
     "no-subreaper": ("", "flag", "", "accepted for compatibility, not used"),

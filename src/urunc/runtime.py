@@ -4,6 +4,7 @@ The one rule: a container of the fallback runtime is handed over before anything
 """
 
 import errno
+import os
 
 from . import (
     _fastpath,
@@ -21,6 +22,7 @@ from . import (
     unikernels,
 )
 from . import state as stored
+from ._record import replace
 from .errors import HostError, SpecError, StateError, UnikernelError, UruncError
 from .launch import Launch, advised
 from .request import Outcome
@@ -158,6 +160,7 @@ class Wanted:
 
     def __init__(self, request: "Request") -> None:
         self.trace = Trace("create" if request.hands_over else "template", request.id)
+        self.debug = request.debug
         self.config: Config = config.load(request.config)
         self.trace.listen(sinks(request.trace, self.config.timestamps, request.spans))
         _check_monitors(self.config, request.config)
@@ -184,7 +187,8 @@ class Wanted:
         guest, chosen = unikernels.load(self.unikernel.type), monitors.load(self.unikernel.hypervisor)
         machine.check_pair(guest, chosen)
         plan.sandbox(self.spec)
-        self.host = facts.host(self.spec, self.unikernel, chosen, self.config)
+        filters = self._filters(chosen)
+        self.host = replace(facts.host(self.spec, self.unikernel, chosen, self.config), filters=filters)
         self.trace.mark("facts of the host")
         self.notices = machine.check(self.spec, self.unikernel, guest, chosen, self.host)
         return guest, chosen, self.host
@@ -196,6 +200,18 @@ class Wanted:
         nodes = machine.device_nodes(chosen, self.host)
         overhead = self.config.memory_overhead_mib * machine.MIB
         return cgroup.operations(self.spec, container_id, self.host.cgroups, nodes, overhead)
+
+    def _filters(self, chosen: "monitors.Monitor") -> "tuple[tuple[int, bytes], ...]":
+        """Return our own first: it lets the other be loaded, which need not let ours."""
+        from . import calls
+
+        program = calls.program(chosen.name, os.uname().machine, log=self.debug)
+        ours = ((0, program),) if program else ()
+        if not self.spec.cage.seccomp:
+            return ours
+        from . import seccomp
+
+        return (*ours, seccomp.filter_of(self.spec.cage.seccomp, f"{config.CACHE}/seccomp"))
 
     def machine(
         self, guest: "unikernels.Guest", chosen: "monitors.Monitor", net: "facts.Network", spec: "Spec | None" = None

@@ -51,9 +51,7 @@ def run(
                 f"no machine, or no status of {shlex.join(command)}: {reason}\n{_read(directory / 'out')}"
                 f"{_read(directory / 'err')}{_read(directory / 'log')[-8000:]}{_read(directory / 'kernel')[-4000:]}"
             )
-        return subprocess.CompletedProcess(
-            command, int(status), _read(directory / "out"), _read(directory / "err")
-        )
+        return subprocess.CompletedProcess(command, int(status), _read(directory / "out"), _read(directory / "err"))
 
 
 def unusable() -> str:

@@ -4,6 +4,7 @@
 there to be read: a line more is something more that a guest who owns its monitor can reach.
 """
 
+import ctypes
 import os
 import shutil
 import stat
@@ -115,3 +116,87 @@ def linked(path: Path) -> set[Path]:
     ended = subprocess.run(("ldd", path), capture_output=True, text=True, check=True)
     words = [word for line in ended.stdout.splitlines() for word in line.split() if word.startswith("/")]
     return {Path(word).resolve() for word in words}
+
+
+ASKED = {
+    "user": {"uid": 1234, "gid": 2345, "additionalGids": [7, 8], "umask": 0o27},
+    "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 200, "hard": 300}, {"type": "RLIMIT_CORE", "soft": 0, "hard": 0}],
+    "oomScoreAdj": 321,
+    "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 6},
+    "scheduler": {"policy": "SCHED_BATCH", "nice": 9},
+    "capabilities": {
+        kind: ["CAP_SYS_ADMIN", "CAP_CHOWN"] for kind in ("bounding", "effective", "permitted", "ambient")
+    },
+}
+IO_CLASS_BE = 2  # ioprio_get(2)
+SYS_IOPRIO_GET = {"x86_64": 252, "aarch64": 31}[os.uname().machine]
+
+
+def test_a_monitor_has_the_credentials_of_the_spec(urunc: Runtime, guest: Make, monitor: str) -> None:
+    """Every one, and none of the capabilities that it does not need."""
+    pid = up(urunc, guest(monitor, process=ASKED, linux={"personality": {"domain": "LINUX32"}}), monitor)
+    found = cage.status(pid)
+    limits = read(Path(f"/proc/{pid}/limits"))
+
+    assert ("1234 1234 1234 1234", "2345 2345 2345 2345", "7 8", "0027") == tuple(
+        found[key] for key in ("Uid", "Gid", "Groups", "Umask")
+    )
+    assert {0} == {int(found[kind], 16) for kind in cage.CAPABILITY_SETS}
+    assert ["Max", "open", "files", "200", "300", "files"] in [line.split() for line in limits.splitlines()]
+    assert ["Max", "core", "file", "size", "0", "0", "bytes"] in [line.split() for line in limits.splitlines()]
+    assert "321\n" == read(Path(f"/proc/{pid}/oom_score_adj"))
+    assert "00000008\n" == read(Path(f"/proc/{pid}/personality"))
+    assert (os.SCHED_BATCH, 9) == (os.sched_getscheduler(pid), os.getpriority(os.PRIO_PROCESS, pid))
+    assert IO_CLASS_BE << 13 | 6 == ctypes.CDLL(None).syscall(SYS_IOPRIO_GET, 1, pid)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"process": {"apparmorProfile": "docker-default"}}, "/proc/thread-self/attr/apparmor/current"),
+        ({"process": {"selinuxLabel": "system_u:system_r:container_t:s0"}}, "/proc/thread-self/attr/current"),
+        (
+            {"linux": {"mountLabel": "system_u:object_r:container_file_t:s0"}},
+            "label a tmpfs as linux.mountLabel asks for",
+        ),
+    ],
+    ids=["apparmor", "selinux", "mount label"],
+)
+def test_a_label_without_its_security_module_is_an_error(
+    urunc: Runtime, guest: Make, changes: dict[str, Any], words: str
+) -> None:
+    """At create: a container that is to be confined does not run without."""
+    if Path("/sys/kernel/security/lsm").exists() and "selinux" in read(Path("/sys/kernel/security/lsm")):
+        pytest.skip("this kernel has the module: the error for its absence is not tested")
+    ended = urunc("create", "--bundle", guest("spt", **changes), "c")
+
+    assert 1 == ended.returncode
+    assert words in ended.stderr
+    assert 1 == ended.stderr.count("\n")
+    assert "gone" == urunc.status()
+
+
+def add_key(name: bytes) -> None:
+    """A key in a session keyring of this process's own, for its possessors only (keyrings(7))."""
+    keys = ctypes.CDLL(None, use_errno=True).syscall
+    assert keys(SYS_KEYCTL, 1, None) > 0  # KEYCTL_JOIN_SESSION_KEYRING
+    key = keys(SYS_ADD_KEY, b"user", name, b"x", 1, -3)  # KEY_SPEC_SESSION_KEYRING
+    assert key > 0
+    assert 0 == keys(SYS_KEYCTL, 5, key, 0x3F000000)  # KEYCTL_SETPERM: the possessor
+
+
+SYS_ADD_KEY, SYS_KEYCTL = {"x86_64": (248, 250), "aarch64": (217, 219)}[os.uname().machine]
+
+
+@pytest.mark.parametrize(("option", "seen"), [((), False), (("--no-new-keyring",), True)], ids=["own", "callers"])
+def test_a_container_has_a_session_keyring_of_its_own(
+    urunc: Runtime, guest: Make, tmp_path: Path, option: tuple[str, ...], seen: bool
+) -> None:
+    """Seen by a hook inside: the caller's keys are not there, unless it says so."""
+    name = f"urunc-test-{os.getpid()}"
+    script = f"cat /proc/keys > {tmp_path}/keys"
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"]}
+    bundle = guest("spt", hooks={"createContainer": [hook]})
+    urunc.good("create", "--bundle", bundle, *option, "c", preexec_fn=lambda: add_key(name.encode()))
+
+    assert seen == (name in read(tmp_path / "keys"))

@@ -11,6 +11,7 @@ import pytest
 from urunc import bundle, resources
 from urunc._record import replace
 from urunc.bundle import Capabilities, Hook, IdMapping, Mount, Namespace, Rlimit, Spec
+from urunc.cage import Cage, Profile, Scheduler
 from urunc.errors import SpecError
 
 MINIMAL: dict[str, Any] = {"process": {"args": ["sh"], "cwd": "/"}, "root": {"path": "rootfs"}}
@@ -30,9 +31,15 @@ def spec_of(directory: Path) -> Spec:
         ("version", "hostname", "domainname", "cgroups_path"), ""
     )
     numbers = dict.fromkeys(("uid", "gid", "memory_limit_bytes", "cpu_quota_us", "cpu_period_us"), 0)
-    flags = dict.fromkeys(("readonly", "terminal", "no_new_privileges", "seccomp"), False)
+    flags = dict.fromkeys(("readonly", "terminal", "no_new_privileges"), False)
     own = {"bundle": str(directory), "rootfs": f"{directory}/rootfs", "args": ("sh",), "cwd": "/", "umask": -1}
-    rest = {"console_size": (0, 0), "oom_score_adj": None, "capabilities": None, "resources": resources.NONE}
+    rest = {
+        "console_size": (0, 0),
+        "oom_score_adj": None,
+        "capabilities": None,
+        "resources": resources.NONE,
+        "cage": Cage(),
+    }
     return Spec(**(empty | numbers | flags | own | rest))
 
 
@@ -96,6 +103,19 @@ def test_every_field_is_taken_over(place: Path) -> None:
             "noNewPrivileges": True,
             "oomScoreAdj": -5,
             "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 2**64 - 1}],
+            "selinuxLabel": "system_u:object_r:container_t:s0",
+            "apparmorProfile": "docker-default",
+            "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 4},
+            "scheduler": {
+                "policy": "SCHED_DEADLINE",
+                "flags": ["SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_DL_OVERRUN"],
+                "nice": 1,
+                "priority": 2,
+                "runtime": 3,
+                "deadline": 4,
+                "period": 2**63 - 1,
+            },
+            "execCPUAffinity": {"initial": "0-1"},
             "capabilities": {"bounding": names, "effective": names, "permitted": ["CAP_FOO"]},
         },
         "root": {"path": "./rootfs//", "readonly": True},
@@ -113,7 +133,10 @@ def test_every_field_is_taken_over(place: Path) -> None:
             "gidMappings": [{"containerID": 1, "hostID": 2000, "size": 2**32 - 1}],
             "cgroupsPath": "/a/b",
             "resources": {"memory": {"limit": 2**29}, "cpu": {"quota": 150000, "period": 100000}},
-            "seccomp": {},
+            "seccomp": {"defaultAction": "SCMP_ACT_ALLOW"},
+            "mountLabel": "system_u:object_r:container_file_t:s0",
+            "personality": {"domain": "LINUX32", "flags": []},
+            "timeOffsets": {"monotonic": {"secs": -1, "nanosecs": 999_999_999}, "boottime": {"secs": 2}},
             "sysctl": {"net.b": "1", "net.a": "2"},
         },
         "unknown": {"anything": [1]},
@@ -163,7 +186,18 @@ def test_every_field_is_taken_over(place: Path) -> None:
         poststart=hooks("poststart"),
         poststop=hooks("poststop"),
         annotations=(("a", ""), ("z", "1")),
-        seccomp=True,
+        cage=Cage(
+            selinux_label="system_u:object_r:container_t:s0",
+            mount_label="system_u:object_r:container_file_t:s0",
+            apparmor_profile="docker-default",
+            io_priority=(2, 4),
+            scheduler=Scheduler(
+                policy=6, flags=5, nice=1, priority=2, runtime_ns=3, deadline_ns=4, period_ns=2**63 - 1
+            ),
+            personality=8,
+            time_offsets=(("monotonic", -1, 999_999_999), ("boottime", 2, 0)),
+            seccomp=Profile(value={"defaultAction": "SCMP_ACT_ALLOW"}),
+        ),
         sysctl=(("net.a", "2"), ("net.b", "1")),
         resources=resources.Resources(memory_limit=2**29, cpu_quota=150000, cpu_period=100000),
     )

@@ -76,7 +76,7 @@ CONTAINERD = [
     ),
     (
         "create --bundle /b --pid-file /p --no-pivot --no-new-keyring --preserve-fds 2 x",
-        {"verb": "create", "bundle": "/b", "pid_file": "/p", "preserve_fds": 2},
+        {"verb": "create", "bundle": "/b", "pid_file": "/p", "preserve_fds": 2, "no_new_keyring": True},
     ),
     ("start x", {"verb": "start"}),
     ("delete x", {"verb": "delete"}),

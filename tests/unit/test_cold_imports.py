@@ -29,7 +29,19 @@ CLI = {"urunc", *(f"urunc.{name}" for name in ("cli", "arguments", "errors", "re
 RUNTIME = {
     f"urunc.{name}"
     for name in (
-        *("_fastpath", "annotations", "bundle", "config", "delegate", "facts", "hooks", "jsontext", "launch"),
+        *(
+            "_fastpath",
+            "annotations",
+            "bundle",
+            "cage",
+            "config",
+            "credentials",
+            "delegate",
+            "facts",
+            "hooks",
+            "jsontext",
+            "launch",
+        ),
         *("kvm", "lifecycle", "machine", "monitors", "network", "plan", "runtime", "state", "storage", "trace"),
         *("cgroup", "devices", "limits", "resources"),
         "unikernels",
@@ -40,6 +52,7 @@ RUNTIME = {
 ALLOWED: dict[str, set[str]] = {
     "create": {
         *("_json", "urunc.closure", "urunc.monitors.qemu", "urunc.mounts", "urunc.tree", "urunc.uinit"),
+        *("urunc.calls", f"urunc.calls_{os.uname().machine}"),
         "urunc.unikernels.linux",
     },
     "start": {"_json"},

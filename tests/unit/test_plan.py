@@ -62,7 +62,6 @@ SPEC = Spec(
     poststart=(),
     poststop=(),
     annotations=(),
-    seccomp=False,
     sysctl=(),
 )
 UNIKERNEL = Unikernel(
@@ -195,7 +194,10 @@ def test_every_golden_plan_belongs_to_a_pair() -> None:
 
 # --- what holds for every plan
 
-CREDENTIALS = ["rlimit", "umask", "bounding_set", "groups", "user", "capabilities", "no_new_privileges", "exec"]
+CREDENTIALS = [
+    *("rlimit", "umask", "io_priority", "scheduler", "personality", "bounding_set", "groups", "user", "capabilities"),
+    *("no_new_privileges", "label", "exec"),
+]
 FILLS = {"clone_tree": 0, "clone_file": 0, "console": 0}
 TAKES = {"attach": 0, "terminal": 0}
 

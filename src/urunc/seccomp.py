@@ -1,0 +1,169 @@
+"""linux.seccomp, the profile of a spec, to a filter of the kernel (config-linux.md#seccomp).
+
+The one rule: a profile is compiled once.  What came of it is kept in the cache with the profile it came of, which is
+compared whole: a name in the cache alone proves nothing.
+"""
+
+import os
+
+from . import _fastpath
+from ._record import Record
+from .errors import HostError, SpecError
+from .jsontext import known, records, strings, text, whole
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .cage import Profile
+
+# SCMP_ACT_* of seccomp.h, and what of it takes a number from errnoRet
+_ERRNO, _TRACE, _ALLOW = 0x00050000, 0x7FF00000, 0x7FFF0000
+ACTIONS = {
+    "SCMP_ACT_KILL": 0x80000000,  # the process: a monitor that has lost a thread is of no use to anybody
+    "SCMP_ACT_KILL_PROCESS": 0x80000000,
+    "SCMP_ACT_KILL_THREAD": 0x80000000,
+    "SCMP_ACT_TRAP": 0x00030000,
+    "SCMP_ACT_ERRNO": _ERRNO,
+    "SCMP_ACT_TRACE": _TRACE,
+    "SCMP_ACT_LOG": 0x7FFC0000,
+    "SCMP_ACT_ALLOW": _ALLOW,
+}
+NOTIFY = "SCMP_ACT_NOTIFY"
+OPERATORS = ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ")  # enum scmp_compare, from 1
+FLAGS = {  # SECCOMP_FILTER_FLAG_* of linux/seccomp.h
+    "SECCOMP_FILTER_FLAG_TSYNC": 1,
+    "SECCOMP_FILTER_FLAG_LOG": 2,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
+}
+_EPERM = 1
+_MAX_U32, _MAX_U64 = 2**32 - 1, 2**64 - 1
+
+
+class Condition(Record):
+    """syscalls[].args[]: an argument (0 to 5) compared with a value; the second is for MASKED_EQ."""
+
+    argument: int
+    value: int
+    second: int
+    operator: int
+
+
+class Rule(Record):
+    """syscalls[]: what happens to the calls `names`."""
+
+    names: "tuple[str, ...]"
+    action: str
+    number: "int | None"  # errnoRet
+    conditions: "tuple[Condition, ...]"
+
+
+def filter_of(profile: "Profile", cache: str) -> "tuple[int, bytes]":
+    """Return the flags for seccomp(2) and struct sock_filter[]; `cache` is a directory of ours, made if need be.
+
+    SpecError for a profile that cannot be honoured, HostError without libseccomp.
+    """
+    place = "config.json: linux.seccomp"
+    flags = 0
+    for name in strings(profile.value.get("flags"), f"{place}.flags"):
+        flags |= FLAGS[known(name, f"{place}.flags", tuple(FLAGS), "%s is not supported")]
+    wish = f"urunc seccomp 1 {os.uname().machine} {profile.value!r}\n".encode("utf-8", "surrogateescape")
+    path = f"{cache}/{_fastpath.digest(wish):016x}"
+    kept = _read(cache, path)
+    if kept.startswith(wish):
+        return flags, kept[len(wish) :]
+    program = _compiled(profile.value, place)
+    _keep(cache, path, wish + program)
+    return flags, program
+
+
+def _compiled(profile: "Mapping[str, object]", place: str) -> bytes:
+    if profile.get("listenerPath") or profile.get("listenerMetadata"):
+        raise SpecError(f"{place}.listenerPath is not supported: nobody answers for a monitor, remove it")
+    default = _action(profile.get("defaultAction"), profile.get("defaultErrnoRet"), f"{place}.defaultAction")
+    architectures = [
+        known(name, f"{place}.architectures", (name,) if name.startswith("SCMP_ARCH_") else (), "%s is none")
+        .removeprefix("SCMP_ARCH_")
+        .lower()
+        for name in strings(profile.get("architectures"), f"{place}.architectures")
+    ]
+    rules = []
+    for rule in records(profile.get("syscalls"), f"{place}.syscalls", Rule, _RULE):
+        action = _action(rule.action, rule.number, f"{place}.syscalls.action")
+        if action != default:  # libseccomp has no rule for what happens anyway
+            rules += [(action, name, group) for name in rule.names for group in _groups(rule.conditions)]
+    try:
+        fd = _fastpath.seccomp(default, architectures, rules)
+    except FileNotFoundError:
+        raise HostError(
+            "linux.seccomp needs libseccomp: install it (Debian: libseccomp2), or remove the profile"
+        ) from None
+    with open(fd, "rb", buffering=0) as file:
+        file.seek(0)
+        return file.read()
+
+
+def _action(value: object, number: object, where: str) -> int:
+    if value == NOTIFY:
+        raise SpecError(f"{where} {NOTIFY} is not supported: nobody answers for a monitor, use another action")
+    name = known(value, where, tuple(ACTIONS), "%s is no action of seccomp")
+    action = ACTIONS[name]
+    if action in (_ERRNO, _TRACE):
+        return action | whole(number, f"{where}: errnoRet", 0, 0xFFFF, _EPERM)
+    if number is not None:
+        raise SpecError(f"{where}: errnoRet is for SCMP_ACT_ERRNO and SCMP_ACT_TRACE: remove it from {name}")
+    return action
+
+
+def _groups(conditions: "tuple[Condition, ...]") -> "list[list[tuple[int, int, int, int]]]":
+    """Return which conditions must hold together: all, or each alone if two are about one argument, as in runc."""
+    rows = [(c.argument, c.operator, c.value, c.second) for c in conditions]
+    return [[row] for row in rows] if len({row[0] for row in rows}) < len(rows) else [rows]
+
+
+def _operator(value: object, where: str) -> int:
+    names = tuple(f"SCMP_CMP_{name}" for name in OPERATORS)
+    return names.index(known(value, where, names, "%s is no operator of seccomp")) + 1
+
+
+def _number(value: object, where: str) -> "int | None":
+    return None if value is None else whole(value, where, 0, 0xFFFF)
+
+
+_CONDITION = (
+    ("argument", "index", whole, 0, 5),
+    ("value", "value", whole, 0, _MAX_U64),
+    ("second", "valueTwo", whole, 0, _MAX_U64),
+    ("operator", "op", _operator),
+)
+_RULE = (
+    ("names", "names", strings),
+    ("action", "action", text),
+    ("number", "errnoRet", _number),
+    ("conditions", "args", records, Condition, _CONDITION),
+)
+
+
+def _read(cache: str, path: str) -> bytes:
+    try:
+        status = os.lstat(cache)
+        if status.st_mode & 0o170022 != 0o040000 or status.st_uid != os.geteuid():
+            return b""
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return b""
+    with open(fd, "rb", buffering=0) as file:
+        return file.read()
+
+
+def _keep(cache: str, path: str, content: bytes) -> None:
+    """Write it under another name first; a cache that cannot be written is none."""
+    temporary = f"{path}.{os.urandom(4).hex()}"
+    try:
+        os.makedirs(cache, mode=0o700, exist_ok=True)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb", buffering=0) as file:
+            file.write(content)
+        os.rename(temporary, path)
+    except OSError:
+        pass

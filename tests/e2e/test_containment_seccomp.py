@@ -1,0 +1,235 @@
+"""What a monitor may ask of the kernel: our filter, tried by a program in the monitor's place; the spec's profile."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.container import CONFIG, UNIKERNEL, Runtime, exit_status, merged, read, until, write_bundle
+from tests.e2e.containerd import Containerd
+from tests.guests import build, spt_build
+
+from urunc import calls
+
+MACHINE = os.uname().machine
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(
+        not calls.table(MACHINE), reason=f"nobody has recorded system calls on {MACHINE}: no filter of ours"
+    ),
+]
+
+DENIED = 128 + 31  # SIGSYS
+SPT = {"unikernelType": "mirage", "hypervisor": "spt", "accelerator": None}
+Make = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def intruder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Who has taken a monitor over."""
+    program = tmp_path_factory.mktemp("intruder") / "intruder"
+    source = Path(build.__file__).parent / "intruder.c"
+    subprocess.run(("gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-static", "-o", program, source), check=True)
+    return program
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, hello: Path) -> Make:
+    """Makes the bundle of a guest: the hello guest, or one of the spt guests by its name."""
+
+    def make(*args: str, spt: str = "", **changes: Any) -> Path:
+        keys = {f"com.urunc.unikernel.{key}": value for key, value in SPT.items()} if spt else {}
+        file = spt_build.build(build.default_cache())[spt] if spt else hello
+        own = {"annotations": merged(UNIKERNEL, keys), "process": {"args": list(args)}}
+        return write_bundle(tmp_path / "b", {"hello": file}, merged(merged(CONFIG, own), changes))
+
+    return make
+
+
+def in_its_place(urunc: Runtime, program: Path) -> None:
+    """Have `program` run where QEMU would."""
+    urunc.config.write_text(f'[monitors.qemu]\npath = "{program}"\n')
+
+
+def errors(text: str) -> dict[str, int]:
+    """What each call of the intruder's came to: errno, 0 for success."""
+    pairs = (line.rsplit(": ", 1) for line in text.splitlines() if ": " in line)
+    return {call: int(number) for call, number in pairs}
+
+
+def test_what_an_intruder_reaches_by_calls_that_the_monitor_needs(urunc: Runtime, bundle: Make, intruder: Path) -> None:
+    """No /proc, no file of the host, no writing, no new file or node, no way up, no privilege, no ring."""
+    in_its_place(urunc, intruder)
+    ended = urunc("run", "--bundle", bundle("/app", "reach"), "c")
+    found = errors(ended.stdout)
+    missing = {call for call, number in found.items() if number == 2}
+    read_only = {call for call, number in found.items() if number == 30}
+
+    assert (0, "") == (ended.returncode, ended.stderr)
+    assert {"/proc/self/status", "/sys", "/etc/passwd", "/dev/kvm", "/dev/mem", "../../../../etc/passwd"} == {
+        call.split('"')[1] for call in missing
+    }
+    assert 6 == len(read_only)
+    assert {38} == {number for call, number in found.items() if call.startswith("syscall(")}  # ENOSYS
+    assert ['openat(AT_FDCWD, "..", O_RDONLY | O_DIRECTORY)'] == [call for call, number in found.items() if number == 0]
+    assert {1, 22} == {number for call, number in found.items() if call.startswith("prctl")}
+
+
+CALLS = (
+    *(
+        "mount",
+        "unshare",
+        "setns",
+        "ptrace",
+        "setuid",
+        "bpf",
+        "fork",
+        "kill",
+        "keyctl",
+        "chroot",
+        "pivot_root",
+        "socket",
+    ),
+    *("perf", "userfaultfd", "process_vm", *(["int80"] if MACHINE == "x86_64" else [])),
+)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_that_the_monitor_does_not_need_ends_it(urunc: Runtime, bundle: Make, intruder: Path, call: str) -> None:
+    in_its_place(urunc, intruder)
+    ended = urunc("run", "--bundle", bundle("/app", call), "c")
+
+    assert (DENIED, "") == (ended.returncode, ended.stdout)
+    assert "the monitor was ended by its seccomp filter, which denies " in ended.stderr
+    assert 1 == ended.stderr.count("\n")
+
+
+def test_with_debug_a_denied_call_is_logged_and_made(urunc: Runtime, bundle: Make, intruder: Path) -> None:
+    in_its_place(urunc, intruder)
+    ended = urunc("--debug", "run", "--bundle", bundle("/app", "keyctl"), "c")
+
+    assert 0 == ended.returncode
+    assert "still here\n" in ended.stdout
+
+
+ALLOW = {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]}
+
+
+def profile(action: str, *names: str, **more: Any) -> dict[str, Any]:
+    return {"seccomp": {**ALLOW, "syscalls": [{"names": list(names), "action": action, **more}]}}
+
+
+def test_a_call_that_the_profile_of_the_spec_kills_ends_the_monitor(urunc: Runtime, bundle: Make) -> None:
+    """Whatever the monitor's own list says; a name that does not exist is passed over, as by runc."""
+    made = bundle("sleep", spt="wait", linux=profile("SCMP_ACT_KILL", "epoll_pwait", "no_such_call"))
+    pid = urunc.running(made)
+
+    assert DENIED == exit_status(pid)
+
+
+def test_a_profile_can_give_an_error_instead(urunc: Runtime, bundle: Make) -> None:
+    """With conditions: a write of 8 bytes to standard output fails, any other goes on."""
+    condition = [{"index": 2, "value": len("waiting\n"), "op": "SCMP_CMP_EQ"}]
+    rule = profile("SCMP_ACT_ERRNO", "write", errnoRet=5, args=condition)
+    urunc.good("create", "--bundle", bundle("timer", spt="wait", linux=rule), "c")
+    output = urunc.output
+    pid = int(urunc.state()["pid"])
+    urunc.good("start", "c")
+    exit_status(pid)
+
+    assert "waiting" not in read(output)
+
+
+def test_the_second_start_finds_the_profile_compiled(urunc: Runtime, bundle: Make) -> None:
+    made = bundle("sleep", spt="wait", linux=profile("SCMP_ACT_ERRNO", "ptrace", "mount", errnoRet=7))
+    urunc.running(made)
+    cache = Path("/run/urunc/@cache/seccomp")
+    before = {path.name: path.stat().st_mtime_ns for path in cache.iterdir()}
+    urunc.running(made, "d")
+
+    assert before
+    assert before == {path.name: path.stat().st_mtime_ns for path in cache.iterdir()}
+
+
+REFUSED = [
+    ({"defaultAction": "SCMP_ACT_NOTIFY"}, "defaultAction SCMP_ACT_NOTIFY is not supported: nobody answers"),
+    (
+        {**ALLOW, "syscalls": [{"names": ["read"], "action": "SCMP_ACT_NOTIFY"}]},
+        "syscalls.action SCMP_ACT_NOTIFY is not",
+    ),
+    ({**ALLOW, "listenerPath": "/run/agent"}, "listenerPath is not supported"),
+    ({**ALLOW, "architectures": ["SCMP_ARCH_Z80"]}, "linux.seccomp.architectures z80"),
+    ({**ALLOW, "flags": ["SECCOMP_FILTER_FLAG_X"]}, "flags: SECCOMP_FILTER_FLAG_X is not supported"),
+    ({}, "defaultAction:  is no action of seccomp"),
+    ({**ALLOW, "syscalls": [{"names": ["read"], "action": "SCMP_ACT_LOG", "errnoRet": 1}]}, "errnoRet is for"),
+]
+
+
+@pytest.mark.parametrize(("seccomp", "words"), REFUSED, ids=[words for _, words in REFUSED])
+def test_a_profile_that_cannot_be_honoured_is_an_error(
+    urunc: Runtime, bundle: Make, seccomp: dict[str, Any], words: str
+) -> None:
+    ended = urunc("create", "--bundle", bundle("sleep", spt="wait", linux={"seccomp": seccomp}), "c")
+
+    assert 1 == ended.returncode
+    assert words in ended.stderr
+    assert "gone" == urunc.status()
+
+
+def test_a_profile_without_libseccomp_is_an_error(urunc: Runtime, bundle: Make) -> None:
+    """And a container without a profile does not need it.  Its file is covered in a mount namespace of the test's."""
+    listed = subprocess.run(("ldconfig", "-p"), capture_output=True, text=True, check=True).stdout
+    paths = [line.split(" => ")[1] for line in listed.splitlines() if "libseccomp.so.2 " in line]
+    cover = "".join(f"mount --bind /dev/null {path} && " for path in paths)
+    with_profile = bundle("sleep", spt="wait", linux=profile("SCMP_ACT_ERRNO", "mount"))
+    command = " ".join(urunc.words("create", "--bundle", with_profile, "c"))
+    ended = urunc.run(("unshare", "--mount", "sh", "-c", f"{cover} rm -rf /run/urunc/@cache/seccomp; exec {command}"))
+
+    assert paths
+    assert 1 == ended.returncode
+    assert "linux.seccomp needs libseccomp: install it" in ended.stderr
+
+
+def test_monitors_run_with_containerds_default_profile(containerd: Containerd, tmp_path: Path, hello: Path) -> None:
+    """The one that Kubernetes gives with RuntimeDefault: QEMU and our tender start, run and end under it."""
+    from urunc.pack import File, pack
+
+    wait = spt_build.build(build.default_cache())["hello"]
+    guests = {
+        "qemu": (hello, {"unikernelType": "linux", "accelerator": "tcg"}, "hello from a unikernel"),
+        "spt": (wait, {"unikernelType": "mirage"}, "hello: one"),
+    }
+    for monitor, (file, keys, word) in guests.items():
+        name = f"docker.io/library/seccomp-{monitor}:latest"
+        annotations = {**keys, "hypervisor": monitor, "binary": "/guest"}
+        pack(tmp_path / monitor, name, [File(source=str(file), path="/guest")], annotations, ["one"])
+        containerd.import_image(tmp_path / monitor)
+        words = (
+            "run",
+            "--rm",
+            "--seccomp",
+            "--runtime",
+            "io.containerd.urunc.v2",
+            name,
+            f"seccomp-{os.getpid()}-{monitor}",
+        )
+
+        assert word in containerd.ctr(*words).stdout
+
+
+def test_the_filters_of_a_monitor_are_the_monitors_ours_and_the_specs(urunc: Runtime, bundle: Make) -> None:
+    """Stacked: the kernel takes the strictest answer."""
+    counts = []
+    for number, linux in enumerate(({}, profile("SCMP_ACT_ERRNO", "mount"))):
+        made = bundle("sleep", spt="wait", linux=linux)
+        urunc.good("create", "--bundle", made, f"c{number}")
+        output = urunc.output
+        urunc.good("start", f"c{number}")
+        until(lambda output=output: "waiting" in read(output), "the guest waits")  # type: ignore[misc]
+        status = read(Path(f"/proc/{urunc.state(f'c{number}')['pid']}/status"))
+        counts.append([line.split()[1] for line in status.splitlines() if line.startswith("Seccomp")])
+        made.rename(made.with_name(f"done{number}"))
+
+    assert [["2", "2"], ["2", "3"]] == counts

@@ -1,0 +1,93 @@
+"""The filters of the monitors: their lists by the kernel's own numbers, their instructions by an interpreter."""
+
+import os
+import re
+import struct
+import subprocess
+
+import pytest
+
+from urunc import calls, monitors
+
+MACHINES = {"x86_64": 0xC000003E}
+MACHINE = os.uname().machine
+ALLOW, LOG, KILL, ENOSYS = 0x7FFF0000, 0x7FFC0000, 0x80000000, 0x00050026
+LISTS = [(machine, monitor) for machine in MACHINES for monitor in calls.table(machine)]
+
+
+def answer(program: bytes, architecture: int, number: int, first: int = 0) -> int:
+    """What the kernel would answer to a system call (Documentation/networking/filter.rst)."""
+    data = struct.pack("<iIQ6Q", number, architecture, 0, first, *(0,) * 5)
+    rows = list(struct.iter_unpack("<HBBI", program))
+    at, value = 0, 0
+    while True:
+        code, true, false, k = rows[at]
+        at += 1
+        match code:
+            case 0x20:
+                (value,) = struct.unpack_from("<I", data, k)
+            case 0x06:
+                return int(k)
+            case 0x15 | 0x25 | 0x45:
+                holds = {0x15: value == k, 0x25: value > k, 0x45: value & k != 0}[code]
+                at += true if holds else false
+            case _:
+                raise AssertionError(f"instruction {code:#x}")
+
+
+@pytest.mark.parametrize(("machine", "monitor"), LISTS)
+def test_a_filter_allows_its_list_and_nothing_else(machine: str, monitor: str) -> None:
+    program, architecture = calls.program(monitor, machine), MACHINES[machine]
+    lists = calls._lists(machine)
+    expected = {**lists.REVIEWED, **lists.ALLOWED[monitor]}
+    hidden = {lists.HIDDEN[name] for name in calls.HIDDEN}
+    allowed = {expected[name] for name in expected} - hidden - {lists.REVIEWED["clone"]}
+    answers = {number: answer(program, architecture, number) for number in range(lists.LAST + 1)}
+
+    assert allowed == {number for number, given in answers.items() if given == ALLOW}
+    assert hidden == {number for number, given in answers.items() if given == ENOSYS}
+    assert {ALLOW, ENOSYS, KILL} == set(answers.values())
+
+
+@pytest.mark.parametrize(("machine", "monitor"), LISTS)
+def test_what_a_filter_cannot_know_is_no_way_round_it(machine: str, monitor: str) -> None:
+    """Another architecture's calls, numbers of the future and of x32, processes in place of threads."""
+    program, architecture = calls.program(monitor, machine), MACHINES[machine]
+    lists = calls._lists(machine)
+    read, clone = lists.REVIEWED["read"], lists.REVIEWED["clone"]
+
+    assert KILL == answer(program, 0x40000003, read)  # AUDIT_ARCH_I386
+    assert {ENOSYS} == {answer(program, architecture, number) for number in (lists.LAST + 1, 0x40000000 | read, -1)}
+    assert KILL == answer(program, architecture, clone, 17)  # SIGCHLD: a fork
+    assert ALLOW == answer(program, architecture, clone, calls.CLONE_THREAD | 0x3D0F00)
+
+
+@pytest.mark.parametrize(("machine", "monitor"), LISTS)
+def test_with_log_nothing_is_denied(machine: str, monitor: str) -> None:
+    """What does not exist still does not."""
+    program, lists = calls.program(monitor, machine, log=True), calls._lists(machine)
+    answers = {answer(program, MACHINES[machine], number) for number in range(lists.LAST + 2)}
+
+    assert {ALLOW, LOG, ENOSYS} == answers
+
+
+def test_a_monitor_or_machine_without_a_list_has_no_filter_of_ours() -> None:
+    """Which is for monitors that bring one."""
+    without = [name for name in monitors.MODULES if not calls.program(name, "x86_64")]
+
+    assert b"" == calls.program("qemu", "pdp11")
+    assert all(monitors.load(name).seccomp or name == "cloud-hypervisor" for name in without)
+
+
+@pytest.mark.skipif(MACHINE not in MACHINES, reason=f"no list for {MACHINE}: its numbers are not compared")
+def test_numbers_are_the_kernels() -> None:
+    command = ("gcc", "-E", "-dM", "-include", "asm/unistd.h", "-x", "c", "/dev/null")
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    numbers = {name: int(number) for name, number in re.findall(r"#define __NR_(\w+) (\d+)", text)}
+    lists = calls._lists(MACHINE)
+
+    for named in (lists.REVIEWED, lists.HIDDEN, *lists.ALLOWED.values()):
+        assert named == {name: numbers[name] for name in named}
+    assert max(numbers.values()) >= lists.LAST
+    assert {name for names in calls.REVIEWED.values() for name in names.split()} == set(lists.REVIEWED)
+    assert set(calls.HIDDEN) == set(lists.HIDDEN)
