@@ -59,7 +59,7 @@ static int missing(const char *path, size_t mount)
 }
 
 /* A cgroup that is there already is the container's if nobody is in it, as for runc since 1.2. */
-static int check_existing(const char *controllers, const char *path, struct fp_error *error)
+static int check_existing(const char *controllers, const char *path, pid_t welcome, struct fp_error *error)
 {
     _cleanup_free_ pid_t *pids = NULL;
     struct fp_pids found = {0};
@@ -69,7 +69,7 @@ static int check_existing(const char *controllers, const char *path, struct fp_e
         return -1;
     char text[FP_PATH_MAX];
     snprintf(text, sizeof(text), "%zu process(es) found in %s", found.count, path);
-    if (found.count)
+    if (found.count > 1 || (found.count == 1 && found.items[0] != welcome))
         return fp_fail_with(error, EEXIST, "container's cgroup is not empty:", text);
     const struct fp_cgroup cgroup = {controllers, path};
     if ((has_controller(controllers, "freezer") || fp_cgroup_is_unified(controllers)) && fp_cgroup_is_frozen(&cgroup))
@@ -79,15 +79,16 @@ static int check_existing(const char *controllers, const char *path, struct fp_e
 
 struct group {
     const char *controllers;
-    size_t mount; /* bytes of the path that are where it is mounted */
-    int depth;    /* how many of the last components are made by us; one that is there already becomes ours */
+    size_t mount;  /* bytes of the path that are where it is mounted */
+    pid_t welcome; /* a process that holds the cgroup for the container; 0 = none */
+    int depth;     /* how many of the last components are made by us; one that is there already becomes ours */
     char path[FP_CGROUP_PATH_MAX];
 };
 
 static int look(struct group *group, struct fp_error *error)
 {
     group->depth = missing(group->path, group->mount);
-    if (group->depth == 0 && check_existing(group->controllers, group->path, error) < 0)
+    if (group->depth == 0 && check_existing(group->controllers, group->path, group->welcome, error) < 0)
         return -1;
     return 0;
 }
@@ -255,6 +256,7 @@ static int make_groups(struct fp_cgroups *cgroups, int state_fd, const union fp_
         return fp_fail(error, "cgroup", NULL);
     for (int i = 0; i < count; i++) {
         groups[i].controllers = names[i];
+        groups[i].welcome = (pid_t)argument[3].integer;
         groups[i].mount = strlen(mounts[i]);
         size_t length = (size_t)snprintf(groups[i].path, sizeof(groups[i].path), "%s%s", mounts[i], paths[i]);
         if (length >= sizeof(groups[i].path) || paths[i][0] != '/' || !paths[i][1])

@@ -11,10 +11,11 @@
  * urunc-init waits), enter and exec (during start) in urunc-init.  Slots number the descriptors that operations share;
  * FP_SLOT_ROOT is the monitor's root. */
 #define FP_OPERATIONS(X)                                                                                               \
-    X(STAGE, "stage", "i")     /* FP_STAGE_*: ends the stage before it */                                              \
-    X(JOIN, "join", "is")      /* CLONE_NEW*, path of the namespace */                                                 \
-    X(CGROUP, "cgroup", "vvv") /* controllers, mounts, paths below them: makes a cgroup in each hierarchy */           \
-    X(CGROUP_WRITE, "cgroup_write", "isv")             /* number of the cgroup, file, values: a write(2) each */       \
+    X(STAGE, "stage", "i")                 /* FP_STAGE_*: ends the stage before it */                                  \
+    X(JOIN, "join", "is")                  /* CLONE_NEW*, path of the namespace */                                     \
+    X(CGROUP, "cgroup", "vvvi")            /* controllers, mounts, paths below them: makes a cgroup in each hierarchy; \
+                                                pid that may be there (0: none) */                                     \
+    X(CGROUP_WRITE, "cgroup_write", "isv") /* number of the cgroup, file, values: a write(2) each */                   \
     X(CGROUP_WRITE_FIRST, "cgroup_write_first", "ivv") /* the same for the first of the files that is there */         \
     X(CGROUP_DEVICES, "cgroup_devices", "in")          /* number of a cgroup2, rules (cgroup.h) */                     \
     X(CLONE, "clone", "i") /* CLONE_NEW* flags of the namespaces to make; starts urunc-init */                         \

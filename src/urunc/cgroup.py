@@ -5,6 +5,7 @@ admin-guide/cgroup-v1 and cgroup-v2.rst).
 """
 
 from . import devices, limits
+from ._record import Record
 from .errors import HostError, SpecError
 
 TYPE_CHECKING = False
@@ -20,8 +21,34 @@ if TYPE_CHECKING:
 CGROUP2 = "cgroup2"
 
 
-def operations(
-    spec: "Spec", container_id: str, layout: "Layout", nodes: "devices.Nodes", overhead_bytes: int
+class Scope(Record):
+    """A unit of systemd: its cgroup, and the process that keeps it until the container's is in it."""
+
+    path: str = ""
+    pid: int = 0
+
+
+NONE = Scope()
+
+
+def unit_of(cgroups_path: str, container_id: str) -> "tuple[str, str]":
+    """Return slice and scope that a cgroupsPath "slice:prefix:name" names, as runc does."""
+    if not cgroups_path:
+        return "system.slice", f"urunc-{container_id}.scope"
+    parts = cgroups_path.split(":")
+    if len(parts) != 3 or not parts[2]:
+        raise SpecError(
+            'linux.cgroupsPath: expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups,'
+            f" got {cgroups_path!a} instead"
+        )
+    parent, prefix, name = parts[0] or "system.slice", parts[1], parts[2]
+    if not parent.endswith(".slice") or "/" in parent or parent[0] == "-" or "--" in parent or "/" in prefix + name:
+        raise SpecError(f"linux.cgroupsPath: invalid slice name: {cgroups_path!a}: give one such as system.slice")
+    return parent, name if name.endswith(".slice") else f"{prefix}-{name}.scope" if prefix else f"{name}.scope"
+
+
+def operations(  # noqa: PLR0913, PLR0917  all that decides about them
+    spec: "Spec", container_id: str, layout: "Layout", nodes: "devices.Nodes", overhead_bytes: int, scope: Scope = NONE
 ) -> "tuple[Operation, ...]":
     """Return the operations that make the container's cgroups and put its limits into force.
 
@@ -31,8 +58,8 @@ def operations(
     groups = _groups(layout, writes)
     if not groups:
         raise HostError("no control groups are mounted here: mount cgroup2 on /sys/fs/cgroup")
-    paths = tuple(_path(spec.cgroups_path, container_id, group) for group in groups)
-    made = ("cgroup", tuple(group[0] for group in groups), tuple(group[1] for group in groups), paths)
+    paths = tuple(_path(scope.path or spec.cgroups_path, container_id, group) for group in groups)
+    made = ("cgroup", tuple(group[0] for group in groups), tuple(group[1] for group in groups), paths, scope.pid)
     names = tuple(group[0] for group in groups)
     written = [_operation(write, _number(write, names)) for write in writes]
     return (made, *written, *_devices(spec.resources, names, nodes))

@@ -116,7 +116,7 @@ def _features(*, process_monitor: bool) -> "dict[str, object]":
         "linux": {
             "namespaces": NAMESPACES,
             "capabilities": CAPABILITIES.split(),
-            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": False},
+            "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": False, "rdma": True},
             "seccomp": off,
             "apparmor": off,
             "selinux": off,

@@ -149,7 +149,8 @@ def _create(request: Request, connection: socket.socket) -> None:
         if wanted.unikernel is None or any(hooks) or wanted.config.timestamps:
             # hooks are run by who was called, and an ordinary container is another runtime's
             raise ValueError(f"{request.id} has hooks or timestamps, or is an ordinary container")
-
+        if spec.cgroups_path[:1] != "/" and not _shares_cgroups(connection):
+            raise ValueError(f"{request.id} gets its cgroups where its caller is, which is elsewhere")
         prepared = wanted.prepare()
         if wanted.notices and not request.log:
             raise ValueError("; ".join(wanted.notices))  # they belong on the standard error of who asked
@@ -160,6 +161,12 @@ def _create(request: Request, connection: socket.socket) -> None:
             for notice in wanted.notices:
                 log.warning(notice)
             log.close()
+
+
+def _shares_cgroups(connection: socket.socket) -> bool:
+    pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    with open(f"/proc/{pid}/cgroup", "rb") as theirs, open("/proc/self/cgroup", "rb") as ours:
+        return theirs.read() == ours.read()
 
 
 class Front:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .config import Config
     from .launch import Executor
     from .request import Request
+    from .systemd import Scope
 
 
 def create(request: "Request") -> Outcome:
@@ -163,6 +164,7 @@ class Wanted:
         self.debug = request.debug
         self.config: Config = config.load(request.config)
         self.trace.listen(sinks(request.trace, self.config.timestamps, request.spans))
+        self.overhead_bytes = self.config.memory_overhead_mib * machine.MIB
         _check_monitors(self.config, request.config)
         self.trace.mark("configuration")
         self.spec: Spec = bundle.load(request.bundle)
@@ -193,13 +195,20 @@ class Wanted:
         self.notices = machine.check(self.spec, self.unikernel, guest, chosen, self.host)
         return guest, chosen, self.host
 
-    def groups(self, chosen: "monitors.Monitor", container_id: str) -> "tuple[tuple[object, ...], ...]":
+    def groups(
+        self, chosen: "monitors.Monitor", container_id: str, scope: "cgroup.Scope" = cgroup.NONE
+    ) -> "tuple[tuple[object, ...], ...]":
         """Return the operations that make the cgroups of the container; refuse limits that this host cannot keep."""
         if self.host is None:
             raise UnikernelError("an ordinary container has no machine")
         nodes = machine.device_nodes(chosen, self.host)
-        overhead = self.config.memory_overhead_mib * machine.MIB
-        return cgroup.operations(self.spec, container_id, self.host.cgroups, nodes, overhead)
+        return cgroup.operations(self.spec, container_id, self.host.cgroups, nodes, self.overhead_bytes, scope)
+
+    def scope(self, container_id: str) -> "Scope":
+        """Return the scope that systemd is to make, a context manager."""
+        from .systemd import Scope
+
+        return Scope(self.spec.cgroups_path, container_id, self.spec.resources, self.overhead_bytes)
 
     def _filters(self, chosen: "monitors.Monitor") -> "tuple[tuple[int, bytes], ...]":
         """Return our own first: it lets the other be loaded, which need not let ours."""
@@ -247,15 +256,19 @@ def build(
     wanted: Wanted,
     prepared: "tuple[unikernels.Guest, monitors.Monitor, facts.Host]",
     executor: "Callable[[int], Executor]" = _fastpath.Sandbox,
+    scope: "cgroup.Scope" = cgroup.NONE,
 ) -> Launch:
     """Make the container that `wanted` describes; `prepared` is what its `prepare` has returned, which may be often.
 
-    `executor` makes what executes plans, of the descriptor of the state directory.
+    `executor` makes what executes plans, of the descriptor of the state directory; `scope` is where systemd wants it.
     """
     _check_terminal(request, wanted.spec)
     guest, chosen, host = prepared
     trace = wanted.trace if request.hands_over else wanted.trace.another("create", request.id)
-    groups = wanted.groups(chosen, request.id)
+    if request.systemd_cgroup and not scope.pid:
+        with wanted.scope(request.id) as made:
+            return build(request, wanted, prepared, executor, made)
+    groups = wanted.groups(chosen, request.id, scope)
     with stored.create(request.root, request.id) as container:
         launch = Launch(request, container, wanted.spec, trace, executor)
         launch.flags |= _fastpath.FLAG_TIMESTAMPS if wanted.config.timestamps else 0

@@ -49,6 +49,10 @@ def update(request: "Request") -> None:
         unified = len(groups) == 1 and groups[0][0] == cgroup.CGROUP2
         _check_usage(wanted, groups, overhead)
         apply(limits.writes(wanted, overhead, unified=unified), groups)
+        if request.systemd_cgroup:
+            from . import systemd
+
+            systemd.update(groups, wanted, overhead)
 
 
 def asked(request: "Request") -> "Resources":

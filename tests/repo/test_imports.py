@@ -29,7 +29,7 @@ LAYERS = (
     {"annotations", "cgroup", "monitors", "unikernels"},
     {"bundle", "credentials", "delegate", "documents", "hooks", "kvm", "network", "seccomp", "state", "storage"},
     {"payload", "shared"},
-    {"machine", "plan"},
+    {"machine", "plan", "systemd"},
     {"facts", "terminal"},
     {"launch", "pack"},
     {"runtime"},

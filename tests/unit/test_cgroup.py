@@ -57,9 +57,9 @@ def written(asked: Resources, *, unified: bool) -> dict[str, tuple[str, ...]]:
 )
 def test_paths_are_where_runc_has_them(layout: Any, path: str, expected: dict[str, str]) -> None:
     """A stranger's named hierarchy is left alone, a cgroup2 beside version 1 is not needed."""
-    name, controllers, mounts, paths = operations(layout, path)[0]
+    name, controllers, mounts, paths, holder = operations(layout, path)[0]
 
-    assert "cgroup" == name
+    assert ("cgroup", 0) == (name, holder)
     assert expected == dict(zip(controllers, paths, strict=True))
     assert [mount for names, mount, *_ in layout if names in controllers] == list(mounts)
 
