@@ -33,6 +33,8 @@ def _write(tracer: "Any", command: str, container_id: str, marks: "list[tuple[st
     attributes = {"container.id": container_id, "container.runtime": "urunc"}
     begin, end = marks[0][1] + offset, marks[-1][1] + offset
     parent = tracer.start_span(f"urunc {command}", start_time=begin, attributes=attributes)
+    if not parent.is_recording():
+        return  # nobody has asked for spans, or not for this one
     context = trace.set_span_in_context(parent)
     for (_, before), (step, at) in itertools.pairwise(marks):
         tracer.start_span(step, context=context, start_time=before + offset).end(at + offset)
