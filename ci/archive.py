@@ -1,4 +1,4 @@
-"""Writes dist/urunc: the front, an ELF program, then a zip of the sources and the native modules.
+"""Writes dist/urunc: the front and the embedded interpreter, ELF programs, then a zip of sources and native modules.
 
 The one rule: the same input gives the same bytes.  So entries are sorted, stored and dated alike.
 Sources serve every interpreter; beside each lies the bytecode of the one that the front runs, which
@@ -13,15 +13,31 @@ import zipfile
 from pathlib import Path
 
 SOURCES = Path(__file__).resolve().parent.parent / "src"
+MARK = b"urunc-embedded:\0"
+PAGE = 1 << 16  # the largest of any machine
 ENTRY = b"from urunc.__main__ import main\n\nmain()\n"
 
 
 def main() -> None:
-    """Usage: archive.py OUTPUT FRONT NATIVE_MODULE...; run by the interpreter that the front runs."""
-    output, front, *natives = (Path(argument) for argument in sys.argv[1:])
-    content = front.read_bytes() + zip_bytes(entries(natives))
+    """Usage: archive.py OUTPUT FRONT EMBEDDED NATIVE_MODULE...; run by the interpreter that the front runs.
+
+    An EMBEDDED that does not exist is left out.
+    """
+    output, front, embedded, *natives = (Path(argument) for argument in sys.argv[1:])
+    content = programs(front, embedded) + zip_bytes(entries(natives))
     output.parent.mkdir(parents=True, exist_ok=True)
     write_program(output, content)
+
+
+def programs(front: Path, embedded: Path) -> bytes:
+    """The front, which is told where the interpreter lies behind it (front.c)."""
+    content = front.read_bytes()
+    if not embedded.exists():
+        return content
+    offset = -(-len(content) // PAGE) * PAGE
+    before, after = content.split(MARK)
+    content = before + MARK + offset.to_bytes(8, "little") + after[8:]
+    return content.ljust(offset, b"\0") + embedded.read_bytes()
 
 
 def entries(natives: list[Path]) -> dict[str, bytes]:

@@ -131,6 +131,32 @@ cdef extern from "hook.h":
         int root_fd
     int fp_hook_run(const fp_hook *hook, fp_error *error) nogil
 
+cdef extern from "json.h":
+    enum fp_json_kind:
+        FP_JSON_END
+        FP_JSON_OBJECT
+        FP_JSON_OBJECT_END
+        FP_JSON_ARRAY
+        FP_JSON_ARRAY_END
+        FP_JSON_COLON
+        FP_JSON_COMMA
+        FP_JSON_STRING
+        FP_JSON_INTEGER
+        FP_JSON_REAL
+        FP_JSON_TRUE
+        FP_JSON_FALSE
+        FP_JSON_NULL
+    struct fp_json:
+        const char *at
+        const char *end
+    struct fp_json_token:
+        fp_json_kind kind
+        const char *start
+        size_t length
+        bint escaped
+    void fp_json_next(fp_json *json, fp_json_token *ret) nogil
+    size_t fp_json_unescape(const fp_json_token *token, char *ret) nogil
+
 cdef extern from "kernel.h":
     struct fp_open_how:
         uint64_t flags

@@ -3,7 +3,9 @@
 """urunc._fastpath: converts, releases the lock, raises.  No policy; _fastpath.pyi is the documentation."""
 
 from core cimport *
-from libc.stdlib cimport free
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.math cimport isinf
+from libc.stdlib cimport free, malloc
 from posix.fcntl cimport O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDONLY
 
 from os import close, fsencode, strerror
@@ -512,3 +514,111 @@ def discover(int pid):
     gateways = (network.route4.index, address_text(&network.route4.gateway),
                 network.route6.index, address_text(&network.route6.gateway))
     return tuple(interfaces), gateways, tuple(taps)
+
+
+cdef str string_of(const fp_json_token *token):
+    if not token.escaped:
+        return PyUnicode_DecodeUTF8(token.start, token.length, "surrogatepass")
+    cdef char *characters = <char *>malloc(token.length)  # never empty: it holds an escape
+    if characters is NULL:
+        raise MemoryError
+    try:
+        return PyUnicode_DecodeUTF8(characters, fp_json_unescape(token, characters), "surrogatepass")
+    finally:
+        free(characters)
+
+
+cdef object value_of(fp_json *json, const fp_json_token *token, int depth):
+    cdef double real
+    if token.kind == FP_JSON_STRING:
+        return string_of(token)
+    if token.kind == FP_JSON_OBJECT:
+        return object_of(json, depth)
+    if token.kind == FP_JSON_ARRAY:
+        return array_of(json, depth)
+    if token.kind == FP_JSON_INTEGER:
+        return int(token.start[:token.length])
+    if token.kind == FP_JSON_REAL:
+        real = float(token.start[:token.length])
+        if isinf(real):
+            raise ValueError
+        return real
+    if token.kind == FP_JSON_NULL:
+        return None
+    if token.kind == FP_JSON_TRUE or token.kind == FP_JSON_FALSE:
+        return token.kind == FP_JSON_TRUE
+    raise ValueError
+
+
+cdef dict object_of(fp_json *json, int depth):
+    cdef fp_json_token token
+    cdef dict found = {}
+    cdef str key
+    if depth == 0:
+        raise RecursionError
+    fp_json_next(json, &token)
+    if token.kind == FP_JSON_OBJECT_END:
+        return found
+    while token.kind == FP_JSON_STRING:
+        key = string_of(&token)
+        fp_json_next(json, &token)
+        if token.kind != FP_JSON_COLON:
+            break
+        fp_json_next(json, &token)
+        found[key] = value_of(json, &token, depth - 1)
+        fp_json_next(json, &token)
+        if token.kind == FP_JSON_OBJECT_END:
+            return found
+        if token.kind != FP_JSON_COMMA:
+            break
+        fp_json_next(json, &token)
+    raise ValueError
+
+
+cdef list array_of(fp_json *json, int depth):
+    cdef fp_json_token token
+    cdef list found = []
+    if depth == 0:
+        raise RecursionError
+    fp_json_next(json, &token)
+    if token.kind == FP_JSON_ARRAY_END:
+        return found
+    while True:
+        found.append(value_of(json, &token, depth - 1))
+        fp_json_next(json, &token)
+        if token.kind == FP_JSON_ARRAY_END:
+            return found
+        if token.kind != FP_JSON_COMMA:
+            raise ValueError
+        fp_json_next(json, &token)
+
+
+def decode(bytes text):
+    cdef fp_json json
+    cdef fp_json_token token
+    json.at = text
+    json.end = json.at + len(text)
+    fp_json_next(&json, &token)
+    value = value_of(&json, &token, 900)
+    fp_json_next(&json, &token)
+    if token.kind != FP_JSON_END:
+        raise ValueError
+    return value
+
+
+cdef dict SHORT_ESCAPES = {34: '\\"', 92: "\\\\", 8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r"}
+
+
+cdef str escaped(int code):
+    if 32 <= code <= 126 and code != 34 and code != 92:
+        return chr(code)
+    if code >= 0x10000:
+        code -= 0x10000
+        return f"\\u{0xd800 + (code >> 10):04x}\\u{0xdc00 + (code & 0x3ff):04x}"
+    return SHORT_ESCAPES.get(code) or f"\\u{code:04x}"
+
+
+def quote(str text):
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    return '"' + "".join([escaped(ord(character)) for character in text]) + '"'

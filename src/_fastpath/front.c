@@ -8,12 +8,16 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/auxv.h>
 #include <unistd.h>
 
-#define PYTHON  "/usr/bin/python3"
 #define FAILURE "URUNC_FRONT_FAILURE" /* "errno step<newline>path" of a start that failed; cli.py reads it */
+
+/* Where the embedded interpreter begins in our file; ci/archive.py looks for the mark and writes the number behind it.
+ * 0: it was built without one. */
+static const volatile struct {
+    char mark[16];
+    uint64_t offset;
+} embedded = {"urunc-embedded:", 0};
 
 /* A file opened where a closed standard stream was would be taken for it: Python opens /dev/null there. */
 static bool has_streams(void)
@@ -22,28 +26,6 @@ static bool has_streams(void)
         if (fcntl(fd, F_GETFD) < 0)
             return false;
     return true;
-}
-
-static int complain(const char *what)
-{
-    fprintf(stderr, "urunc: %s: %s\n", what, strerror(errno));
-    return 1;
-}
-
-/* Become `python3 -IS` with this file, which is an archive of ours too, and the same words. */
-static int become_python(int argc, char **argv)
-{
-    const char *file = (const char *)getauxval(AT_EXECFN);
-    const char **words = calloc((size_t)argc + 3, sizeof(*words));
-    if (!words)
-        return complain("calloc");
-    words[0] = PYTHON;
-    words[1] = "-IS";
-    words[2] = file;
-    for (int i = 1; i < argc; i++)
-        words[i + 2] = argv[i];
-    execv(PYTHON, (char *const *)words);
-    return complain("this command needs " PYTHON);
 }
 
 static void pass_failure(const struct fp_error *error)
@@ -55,16 +37,21 @@ static void pass_failure(const struct fp_error *error)
 
 int main(int argc, char **argv)
 {
-    struct fp_command command;
+    struct fp_command command = {0};
     struct fp_error error = {0};
     bool failed = false;
-    unsetenv(FAILURE);
-    if (has_streams() && fp_front_parse(argv, &command)) {
+    if (getenv(FAILURE) || !has_streams()) {
+        unsetenv(FAILURE);
+        return fp_front_become_python(argc, argv);
+    }
+    if (fp_front_parse(argv, &command)) {
         int status = fp_front_serve(&command, &failed, &error);
         if (status >= 0)
             _exit(status);
-        if (failed)
-            pass_failure(&error);
     }
-    return become_python(argc, argv);
+    if (failed)
+        pass_failure(&error);
+    else if (command.verb != FP_VERB_OTHER && embedded.offset)
+        fp_front_load((off_t)embedded.offset, argv);
+    return fp_front_become_python(argc, argv);
 }

@@ -7,6 +7,8 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
 
 enum fp_verb { FP_VERB_OTHER, FP_VERB_START, FP_VERB_STATE, FP_VERB_KILL, FP_VERB_DELETE, FP_VERB_CREATE };
 
@@ -19,10 +21,20 @@ struct fp_command {
     const char *log_format;                         /* text or json */
 };
 
-/* Read a command line as arguments.py does; false if it is not one of those that are read here. */
+/* Read a command line as arguments.py does; false if it is not one of those that are served here.  `verb` is set
+ * even then where it could be found. */
 bool fp_front_parse(char *const *argv, struct fp_command *ret);
 
 /* Do it.  An exit status; -1 if Python has to, in which case nothing has been done that would not be done again.
  * A start that failed comes back as -1 too, with `*ret_failed` set: it cannot be tried again. */
 struct fp_error;
 int fp_front_serve(const struct fp_command *command, bool *ret_failed, struct fp_error *error);
+
+/* Become `python3 -IS` with this file, which is an archive of ours too, and the same words; returns only an exit
+ * status. */
+int fp_front_become_python(int argc, char *const *argv);
+
+/* Go on as the static program that lies at `offset` of our own file, with the process's words, which begin at
+ * `argv`, and its environment; returns if that cannot be. */
+void fp_front_load(off_t offset, char **argv);
+_Noreturn void fp_front_jump(uintptr_t entry, void *stack);

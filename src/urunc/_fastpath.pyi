@@ -188,3 +188,12 @@ def discover(
     index, MAC, MTU, addresses (family, text, prefix length); the default routes: interface's index (0 = none) and
     gateway of IPv4, then of IPv6; the names of the taps of other guests.  OSError names interfaces that do not fit.
     """
+
+def decode(text: bytes) -> object:
+    """Return the value of one JSON text (RFC 8259), whose bytes are UTF-8 that has been checked.
+
+    ValueError for what is none, or holds a number that is none of Python's; RecursionError beyond 900 levels.
+    """
+
+def quote(text: str) -> str:
+    """Return `text` as a string of JSON in ASCII, with its quotes."""

@@ -144,11 +144,20 @@ def _read(bundle: str) -> bytes:
         if isinstance(error, FileNotFoundError) and step[0] == "o":
             step = f"JSON specification file config.json not found in {bundle}: name the bundle with --bundle: {step}"
         raise SpecError(f"{step}: {str(error.strerror).lower()}") from None
-    if posix.fstat(fd).st_mode & 0o170000 != 0o100000:  # S_IFMT, S_IFREG of inode(7)
+    try:
+        status = posix.fstat(fd)
+        if status.st_mode & 0o170000 != 0o100000:  # S_IFMT, S_IFREG of inode(7)
+            raise SpecError(f"{path} must be a regular file")
+        # one more than there are, so that one read(2) sees the end; `open` takes 0.3 ms to be there at all
+        content = posix.read(fd, status.st_size + 1)
+        while len(content) > status.st_size:  # it grows
+            more = posix.read(fd, 1 << 20)
+            if not more:
+                break
+            content += more
+        return content
+    finally:
         posix.close(fd)
-        raise SpecError(f"{path} must be a regular file")
-    with open(fd, "rb") as file:
-        return file.read()
 
 
 def _rootfs(bundle: str, path: str) -> str:

@@ -131,6 +131,11 @@ def _keep(directory: str, text: str) -> None:
     """Write the cache if that is possible: under a name of its own, then renamed."""
     import posix
 
+    for place in (directory.rpartition("/")[0], directory):
+        try:
+            posix.mkdir(place, 0o700)
+        except OSError:
+            pass  # it is there, or cannot be
     if not _is_private(directory) or len(text) > _CACHE_MAX:
         return
     new = f"{directory}/.{_CACHE_NAME}.{posix.getpid()}"

@@ -1,11 +1,10 @@
-"""JSON text to values and back, by the C scanner that sits inside the json package; values to their types.
+"""JSON text to values and back, by a reader in C; values to their types.
 
-The one rule: the package itself (5 ms to import) is loaded only to find the position of a
+The one rule: the json package (5 ms to import) is loaded only to find the position of a
 fault, never for a text that is right.
 """
 
-import _json
-
+from . import _fastpath
 from .errors import SpecError
 
 TYPE_CHECKING = False
@@ -49,16 +48,7 @@ class _Rules:
     array_hook = None
     parse_constant = staticmethod(_refuse)
     parse_float = staticmethod(_float)
-    parse_int = int
-
-
-class _ExplainingRules(_Rules):
-    """Slower: says which number is too long."""
-
-    parse_int = staticmethod(_int)  # type: ignore[assignment]
-
-
-_scan = _json.make_scanner(_Rules)  # type: ignore[arg-type]  # takes any object with these attributes
+    parse_int = staticmethod(_int)
 
 
 def decode(text: "bytes | str", what: str) -> object:
@@ -69,18 +59,13 @@ def decode(text: "bytes | str", what: str) -> object:
     string may hold a lone surrogate ("\ud800"): who uses it decides.  Every fault is a SpecError
     "<what>: invalid JSON at line L column C: ...".
     """
-    if isinstance(text, bytes):
-        text = _characters(text, what)
+    characters = _characters(text, what) if isinstance(text, bytes) else text
     try:
-        value, end = _scan(text, _first_token(text, 0))
+        return _fastpath.decode(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
     except RecursionError:
         raise SpecError(f"{what}: invalid JSON: nested too deeply") from None
-    except Exception:  # noqa: BLE001  # the scanner raises SystemError where the package is not loaded
-        raise _explained(text, what) from None
-    end = _first_token(text, end)
-    if end < len(text):
-        raise _fault(text, what, end, "nothing may follow the value")
-    return value
+    except ValueError:
+        raise _explained(characters, what) from None
 
 
 def encode(value: object) -> str:
@@ -89,7 +74,7 @@ def encode(value: object) -> str:
     TypeError for a type or a key that JSON does not have, ValueError for NaN and Infinity.
     """
     if isinstance(value, str):
-        return _json.encode_basestring_ascii(value)
+        return _fastpath.quote(value)
     if value is None or value is True or value is False:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int):
@@ -221,7 +206,7 @@ def quote(value: str) -> str:
 def _key(key: object) -> str:
     if not isinstance(key, str):
         raise TypeError(f"a key must be a string, not {type(key).__name__}")
-    return _json.encode_basestring_ascii(key)
+    return _fastpath.quote(key)
 
 
 def _characters(text: bytes, what: str) -> str:
@@ -241,13 +226,12 @@ def _first_token(text: str, start: int) -> int:
 
 
 def _explained(text: str, what: str) -> SpecError:
-    """Scan a bad text again, this time with the package's exception at hand, which knows the position."""
+    """Scan a bad text again, by the scanner of the standard library, whose exception knows the position."""
+    import _json
+    import json.decoder  # noqa: F401  # the scanner looks for it in sys.modules
+
     try:
-        import json.decoder  # noqa: F401  # the scanner looks for it in sys.modules
-    except ImportError:  # an embedded interpreter without the standard library
-        return SpecError(f"{what}: invalid JSON")
-    try:
-        _json.make_scanner(_ExplainingRules)(text, _first_token(text, 0))  # type: ignore[arg-type]
+        _, end = _json.make_scanner(_Rules)(text, _first_token(text, 0))  # type: ignore[arg-type]
     except _RefusedError as refused:
         token = str(refused)
         return _fault(text, what, _outside_strings(text, token), f"{quote(token)} is no number of JSON, or too large")
@@ -258,18 +242,20 @@ def _explained(text: str, what: str) -> SpecError:
         return _fault(text, what, getattr(error, "pos", 0), message[:1].lower() + message[1:])
     except RecursionError:  # one frame deeper than the first scan
         return SpecError(f"{what}: invalid JSON: nested too deeply")
-    return SpecError(f"{what}: invalid JSON")
+    return _fault(text, what, _first_token(text, end), "nothing may follow the value")
 
 
 def _outside_strings(text: str, token: str) -> int:
     """Return where `token` first stands outside a string; all text before it is known to be good."""
+    from _json import scanstring
+
     position = 0
     while True:
         quote = text.find('"', position)
         found = text.find(token, position, quote if quote >= 0 else len(text))
         if found >= 0 or quote < 0:
             return max(found, 0)
-        position = _json.scanstring(text, quote + 1)[1]
+        position = scanstring(text, quote + 1)[1]
 
 
 def _fault(text: str, what: str, position: int, message: str) -> SpecError:

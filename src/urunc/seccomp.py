@@ -37,6 +37,7 @@ FLAGS = {  # SECCOMP_FILTER_FLAG_* of linux/seccomp.h
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
 }
 _EPERM = 1
+_MAX_KEPT = 16 << 20  # bytes
 _MAX_U32, _MAX_U64 = 2**32 - 1, 2**64 - 1
 
 
@@ -152,8 +153,10 @@ def _read(cache: str, path: str) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return b""
-    with open(fd, "rb", buffering=0) as file:
-        return file.read()
+    try:
+        return os.read(fd, _MAX_KEPT)  # `open` takes 0.3 ms to be there at all
+    finally:
+        os.close(fd)
 
 
 def _keep(cache: str, path: str, content: bytes) -> None:

@@ -7,6 +7,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.container import Runtime, exit_status
@@ -58,12 +59,45 @@ def test_the_ordinary_case_needs_no_interpreter(urunc: Runtime, bundle: Make) ->
     assert "gone" == urunc.status()
 
 
+def test_create_brings_its_interpreter_along(urunc: Runtime, bundle: Make) -> None:
+    """It has no standard library: what wants some goes to python3, here /bin/false."""
+    path = bundle()
+    ended = without_python(urunc, "create", "--bundle", path, "c")
+
+    assert (0, "", "") == (ended.returncode, ended.stdout, ended.stderr)
+    assert "created" == urunc.status()
+    (path / "config.json").write_text("{")
+    assert (1, "") == ((broken := without_python(urunc, "create", "--bundle", path, "d")).returncode, broken.stderr)
+    assert "line 1 column 2" in urunc("create", "--bundle", path, "d").stderr
+
+
+def test_create_says_the_same_by_both(urunc: Runtime, bundle: Make) -> None:
+    """Faults of every layer: the bundle, the machine, the host, the state."""
+    keys = {"com.urunc.unikernel.binary": "/nowhere", "com.urunc.unikernel.cmdline": "\udc80 é"}
+    changes: tuple[dict[str, Any], ...] = (
+        {},
+        {"annotations": keys},
+        {"hostname": 7},
+        {"process": None},
+        {"linux": {"namespaces": [{"type": "no"}]}},
+    )
+    paths = [bundle(name=f"b{number}", **change) for number, change in enumerate(changes)]
+    urunc.create(paths[0])
+    for path in (*paths, urunc.directory / "none"):
+        words = urunc.words("create", "--bundle", path, "c")
+        seen = [urunc.run([*interpreter, *words]) for interpreter in ((), (PYTHON, "-IS"))]
+
+        assert 1 == seen[0].returncode == seen[1].returncode
+        assert without_times(seen[0].stderr) == without_times(seen[1].stderr) != ""
+
+
 def test_a_container_with_hooks_is_left_to_python(urunc: Runtime, bundle: Make) -> None:
-    """/bin/false stands where the interpreter would be: 1, and nothing has been done."""
-    urunc.create(bundle(hooks={"poststop": [{"path": "/bin/true"}]}))
-    for words in (("start", "c"), ("delete", "--force", "c")):
-        assert 1 == without_python(urunc, *words).returncode
-        assert "created" == urunc.status()
+    """The front does not know hooks, Python runs them."""
+    witness = urunc.directory / "witness"
+    urunc.create(bundle(hooks={"poststop": [{"path": "/bin/cp", "args": ["cp", "/proc/self/stat", str(witness)]}]}))
+    urunc.good("delete", "--force", "c")
+
+    assert witness.exists()
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -12,16 +12,16 @@ SOURCES = Path(__file__).resolve().parents[2] / "src"
 # What the modules of a cold start may import when they are imported themselves.
 COLD = {"os", "sys", "errno"}
 COLD_EXTRAS = {
+    "urunc.embedded": {"builtins"},
     "urunc.__main__": {"_imp"},  # a builtin: loads the native module
-    "urunc.jsontext": {"_json"},  # the C scanner without the package: 0.5 ms, not 5
 }
 # long-running, a tool: may import what they like
 WARM = tuple(f"urunc.{name}" for name in ["aio", "api", "container", "pack", "planner", "pool", "shim", "spans"])
 
 # From the bottom up: a module imports from the layers below its own, and a family from itself.
 LAYERS = (
-    {"_record", "errors", "__init__"},
-    {"_fastpath", "closure", "jsontext", "request"},
+    {"_fastpath", "_record", "errors", "__init__"},
+    {"closure", "jsontext", "request"},
     {"pool", "resources", "spans", "streams", "trace", "tree"},
     {"devices", "limits"},
     {"mounts", "uinit"},
@@ -37,7 +37,7 @@ LAYERS = (
     {"cli", "container"},
     {"api"},
     {"aio", "planner"},
-    {"__main__", "shim"},
+    {"__main__", "embedded", "shim"},
 )
 PURE = {
     "_record",

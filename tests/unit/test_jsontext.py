@@ -123,14 +123,6 @@ def test_fault_is_named_where_the_package_is_not_loaded() -> None:
     assert "x: invalid JSON at line 1 column 2: expecting property name enclosed in double quotes\n" == done.stdout
 
 
-def test_fault_without_the_package_has_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An embedded interpreter may be without the standard library."""
-    monkeypatch.setitem(sys.modules, "json.decoder", None)
-
-    with pytest.raises(SpecError, match=r"^x: invalid JSON$"):
-        jsontext.decode("{bad", "x")
-
-
 def test_encode_writes_compact_ascii() -> None:
     """Tuples are arrays; what is not ASCII is escaped."""
     value = {"a": (1, [2.5, None, True, False]), "é\n": "\ud800"}

@@ -1,0 +1,82 @@
+"""Writes the modules of the embedded interpreter, as embedded.c reads them: what a create loads, then the others.
+
+The one rule: code only, by the interpreter that will run it, and the same bytes for the same sources.
+"""
+
+import ast
+import importlib
+import marshal
+import sys
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import CodeType, ModuleType
+
+# what every command of the path of a container loads, in the end; in which order, the import says
+ROOTS = ("urunc.embedded", "urunc.runtime")
+# for long-running programs; they have an interpreter of their own
+LEFT_OUT = tuple(
+    f"urunc.{name}" for name in ["__main__", "aio", "api", "container", "pack", "planner", "pool", "shim", "spans"]
+)
+
+
+def main() -> None:
+    """Usage: modules.py SOURCES OUTPUT, where SOURCES is the directory that holds the package."""
+    sources, output = Path(sys.argv[1]), Path(sys.argv[2])
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(sources))
+    order = order_of_import()
+    paths = {name_of(path, sources): path for path in sorted((sources / "urunc").rglob("*.py"))}
+    first = tuple(entry(name, paths[name]) for name in order)
+    rest = tuple(
+        (name, is_package, marshal.dumps(code))
+        for name, is_package, code in (
+            entry(name, path) for name, path in paths.items() if name not in order and not name.startswith(LEFT_OUT)
+        )
+    )
+    content = marshal.dumps((first, rest))
+    if not output.exists() or output.read_bytes() != content:
+        output.write_bytes(content)
+
+
+class _Native(ModuleType):
+    """Stands in for urunc._fastpath, which may not be built yet: nothing of it is used while modules are imported."""
+
+    def __getattr__(self, name: str) -> object:
+        return None
+
+
+def order_of_import() -> list[str]:
+    """The modules of ours in the order in which they have run to their end."""
+    order: list[str] = []
+    sys.modules["urunc._fastpath"] = _Native("urunc._fastpath")
+    execute = SourceFileLoader.exec_module
+
+    def record(loader: SourceFileLoader, module: ModuleType) -> None:
+        execute(loader, module)
+        order.append(module.__name__)
+
+    SourceFileLoader.exec_module = record  # type: ignore[assignment, method-assign]
+    for root in ROOTS:
+        importlib.import_module(root)
+    SourceFileLoader.exec_module = execute  # type: ignore[method-assign]
+    return [name for name in order if f"{name}.".startswith("urunc.")]
+
+
+def name_of(path: Path, sources: Path) -> str:
+    """urunc.plan for SOURCES/urunc/plan.py, urunc.monitors for SOURCES/urunc/monitors/__init__.py."""
+    parts = path.relative_to(sources).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def entry(name: str, path: Path) -> tuple[str, bool, CodeType]:
+    """Name, whether it is a package, code."""
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
+            node.body[0] = ast.copy_location(ast.Pass(), node.body[0])  # nobody reads it there
+    code = compile(tree, f"urunc/{path.name}", "exec", dont_inherit=True, optimize=0)
+    return name, path.name == "__init__.py", code
+
+
+if __name__ == "__main__":
+    main()
