@@ -21,7 +21,9 @@ REVIEWED = {
     "clocks where the vDSO has none": "clock_gettime gettimeofday clock_nanosleep",
     "a disk that is full, sparse, slow or flushed": "fallocate fdatasync fsync pread64 pwrite64 preadv pwritev lseek",
     "vCPUs that are kicked": "ioctl rt_sigtimedwait rt_sigpending",
-    "a control socket that is inherited": "accept4 recvmsg sendmsg recvfrom getsockname getsockopt setsockopt shutdown",
+    "a control socket that is inherited": (
+        "accept4 recvmsg sendmsg recvfrom getsockname getpeername getsockopt setsockopt shutdown"
+    ),
     "a directory shared over 9p, within the monitor's root": (
         "openat newfstatat fstat statfs fstatfs getdents64 readlinkat mkdirat mknodat unlinkat renameat renameat2"
         " linkat symlinkat fchmod fchmodat fchownat utimensat ftruncate fgetxattr fsetxattr flistxattr fremovexattr"

@@ -116,6 +116,7 @@ REVIEWED = {
     "getegid": 108,
     "geteuid": 107,
     "getgid": 104,
+    "getpeername": 52,
     "getpid": 39,
     "getppid": 110,
     "getrusage": 98,
