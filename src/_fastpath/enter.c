@@ -9,6 +9,7 @@
 #include "hook.h"
 #include "kernel.h"
 #include "protocol.h"
+#include "rootfs.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -149,6 +150,18 @@ int fp_enter_operation(const struct fp_operation *operation, int *slots, struct 
         return set_oom_score_adj(argument[0].integer, error);
     case FP_OP_TERMINAL:
         return take_terminal(slots, argument[0].integer, error);
+    case FP_OP_ROOTFS:
+    case FP_OP_MOUNT:
+    case FP_OP_ROOTFS_NODE:
+    case FP_OP_ROOTFS_LINK:
+    case FP_OP_ROOTFS_CONSOLE:
+    case FP_OP_MASK:
+    case FP_OP_READ_ONLY_PATH:
+    case FP_OP_SYSCTL:
+    case FP_OP_PROPAGATION:
+    case FP_OP_WORKING_DIRECTORY:
+    case FP_OP_PROGRAM:
+        return fp_rootfs_operation(operation, slots, error);
     case FP_OP_KEEP:
         return keep(slots, argument[0].integer, argument[1].integer, error);
     case FP_OP_HOOK:
@@ -173,6 +186,9 @@ int fp_enter_exec(const struct fp_operation *operation, const int *slots, int no
         return fp_fail(error, "exec", name);
     fp_vector(&argument[1], argv);
     fp_vector(&argument[2], environment);
+    char path[4096];
+    if (!by_slot && fp_program_find(name, environment, path, sizeof(path), error) < 0)
+        return -1;
     fp_default_signals();
     const struct fp_error none = {0};
     fp_send_result(notify_fd, &none); /* a caller that died meanwhile is no reason to stop */
@@ -181,6 +197,6 @@ int fp_enter_exec(const struct fp_operation *operation, const int *slots, int no
     if (by_slot)
         fp_execveat(slots[argument[0].integer], argv, environment);
     else
-        execve(argument[0].text, (char *const *)argv, (char *const *)environment);
+        execve(path, (char *const *)argv, (char *const *)environment);
     return fp_fail(error, "exec", name);
 }

@@ -34,11 +34,23 @@
     X(CONSOLE, "console", "isiiii")       /* slot for the slave, console socket, rows, columns, uid, gid */            \
     X(LINK, "link", "issiiiii") /* slot for the tap (-1: by name only), tap, interface, its index, mtu, uid, vnet      \
                                    header, offloads */                                                                 \
-    X(ATTACH_ROOT, "attach_root", "") /* FP_SLOT_ROOT onto /, and enter it */                                          \
-    X(ATTACH, "attach", "is")         /* slot, path in the root: an existing file or directory */                      \
-    X(PROC, "proc", "s")              /* path in the root: an existing directory */                                    \
-    X(PIVOT_ROOT, "pivot_root", "")   /* the caller's root is gone afterwards */                                       \
-    X(READ_ONLY, "read_only", "")     /* the root itself, not what is attached below */                                \
+    X(ATTACH_ROOT, "attach_root", "")       /* FP_SLOT_ROOT onto /, and enter it */                                    \
+    X(ATTACH, "attach", "is")               /* slot, path in the root: an existing file or directory */                \
+    X(ROOTFS, "rootfs", "s")                /* path: the container's own, for the process monitor; in FP_SLOT_ROOT */  \
+    X(MOUNT, "mount", "sssns")              /* source, path, type; MS_*, attributes to set, to clear, the same for all \
+                                               below, propagations; options */                                         \
+    X(ROOTFS_NODE, "rootfs_node", "siiiii") /* path, mode, major, minor, uid, gid */                                   \
+    X(ROOTFS_LINK, "rootfs_link", "ss")     /* target, path */                                                         \
+    X(ROOTFS_CONSOLE, "rootfs_console", "") /* the terminal as /dev/console too */                                     \
+    X(MASK, "mask", "s")                                                                                               \
+    X(READ_ONLY_PATH, "read_only_path", "s")                                                                           \
+    X(SYSCTL, "sysctl", "ss") /* path below /proc/sys, value */                                                        \
+    X(PROPAGATION, "propagation", "i")                                                                                 \
+    X(WORKING_DIRECTORY, "working_directory", "s")                                                                     \
+    X(PROGRAM, "program", "sv")     /* name, environment: fails if exec would not find it */                           \
+    X(PROC, "proc", "s")            /* path in the root: an existing directory */                                      \
+    X(PIVOT_ROOT, "pivot_root", "") /* the caller's root is gone afterwards */                                         \
+    X(READ_ONLY, "read_only", "")   /* the root itself, not what is attached below */                                  \
     X(HOSTNAME, "hostname", "s")                                                                                       \
     X(DOMAINNAME, "domainname", "s")                                                                                   \
     X(OOM_SCORE_ADJ, "oom_score_adj", "i")                                                                             \

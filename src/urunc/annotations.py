@@ -82,6 +82,11 @@ def decides(annotations: "tuple[tuple[str, str], ...]") -> bool:
     )
 
 
+def asks_for_process(annotations: "tuple[tuple[str, str], ...]") -> bool:
+    """Whether config.json asks for the process monitor, which is no VM: no other key is needed for that."""
+    return (PREFIX + "hypervisor", "process") in annotations and not is_pod_sandbox(annotations)
+
+
 def is_pod_sandbox(annotations: "tuple[tuple[str, str], ...]") -> bool:
     """Whether this is the pause container of a pod, which gets the pod's annotations too (containerd's CRI)."""
     return ("io.kubernetes.cri.container-type", "sandbox") in annotations

@@ -119,7 +119,7 @@ def load(bundle: str) -> Spec:
     Any fault is a SpecError, in runc's words where runc has some.  The rootfs must be a directory; no
     other path that the file names is looked at.
     """
-    document = table(decode(_read(bundle), "config.json"), "config.json")
+    document = table(decode(read(bundle), "config.json"), "config.json")
     for key, fault in (("process", "process property must not be empty"), ("root", "root must be specified")):
         if document.get(key) is None:
             raise SpecError(f"config.json: {fault}")
@@ -130,7 +130,8 @@ def load(bundle: str) -> Spec:
     return spec
 
 
-def _read(bundle: str) -> bytes:
+def read(bundle: str) -> bytes:
+    """Return the text of config.json in the directory `bundle`."""
     import posix  # os takes 1 ms to import
 
     path = f"{bundle}/config.json"

@@ -18,6 +18,7 @@ DEFAULT_PATH = "/etc/urunc/config.toml"
 CACHE = "/run/urunc/@cache"
 _CACHE_NAME = "config.cache"
 _CACHE_MAX = 1 << 20  # bytes; ours are far smaller
+PROCESS = "process"  # as `fallback`
 _ACCELERATORS = ("auto", "kvm", "tcg")
 _ROOTS = ("virtiofs", "9pfs", "initrd")
 _MAX_MEMORY_MIB = 1 << 24  # 16 TiB
@@ -46,8 +47,9 @@ class KernelConfig(Record):
 class Config(Record):
     """The configuration; every field has a default.
 
-    `fallback` is the runtime for ordinary containers, "" to look for one; `timestamps` is the file that they are
-    written to, "" for none; `process_monitor` permits hypervisor=process, which is no VM.
+    `fallback` is the runtime for ordinary containers, "" to look for one, PROCESS for the process monitor;
+    `timestamps` is the file that they are written to, "" for none; `process_monitor` permits hypervisor=process, which
+    is no VM.
     """
 
     fallback: str = ""
@@ -196,6 +198,8 @@ def _config(tables: "Mapping[str, object]", path: str) -> Config:
         if not found.get("path"):
             raise HostError(f"{path}: {where}.path must be given: the absolute path of a kernel")
         kernels.append(KernelConfig(name=name, **found))
+    if top.get("fallback") == PROCESS and not top.get("process_monitor"):
+        raise HostError(f'{path}: fallback = "{PROCESS}" needs process_monitor = true, which is for tests only')
     return Config(**top, monitors=tuple(monitors), kernels=tuple(kernels))
 
 
@@ -226,6 +230,10 @@ def _absolute(value: object, path: str, where: str) -> str:
     if (text and text[0] != "/") or "\n" in text:
         raise _fault(value, path, where, "an absolute path")
     return text
+
+
+def _fallback(value: object, path: str, where: str) -> str:
+    return PROCESS if value == PROCESS else _absolute(value, path, where)
 
 
 def _text(value: object, path: str, where: str) -> str:
@@ -272,7 +280,7 @@ def _fault(value: object, path: str, where: str, must: str) -> HostError:
 
 
 _TOP = {
-    "fallback": _absolute,
+    "fallback": _fallback,
     "accelerator": _accelerator,
     "default_memory_mib": _memory,
     "memory_overhead_mib": _overhead,

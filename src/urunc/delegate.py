@@ -5,6 +5,7 @@ The one rule: it gets the command line as it came, and its containers are never 
 
 import os
 
+from .config import PROCESS
 from .errors import HostError
 
 TYPE_CHECKING = False
@@ -22,6 +23,8 @@ PLACES = tuple(
 
 def find(configured: str, ourselves: str) -> str:
     """Return the path of the fallback runtime: `configured`, else the first of PLACES that is not `ourselves`."""
+    if configured == PROCESS:
+        raise HostError("the container was made by another fallback runtime: name that one in the configuration")
     if configured:
         if not os.access(configured, os.X_OK):
             raise HostError(f"fallback runtime {configured} is not an executable file: correct the configuration")

@@ -59,6 +59,8 @@ def dry_run(request: Request) -> str:
     from . import credentials, delegate, facts, hooks, plan
 
     with runtime.Wanted(request) as wanted:
+        if wanted.process:
+            raise UruncError("run --dry-run: the process monitor makes no virtual machine: choose another hypervisor")
         if wanted.unikernel is None:
             words = delegate.argv(runtime.fallback_runtime(wanted.config), replace(request, argv=("run", request.id)))
             return "# an ordinary container, for the fallback runtime\n" + shlex.join(words)

@@ -7,6 +7,7 @@ import errno
 import os
 
 from . import _fastpath, facts, hooks, plan, state
+from .config import CACHE
 from .credentials import Confinement
 from .errors import HostError, SpecError, UruncError
 
@@ -161,3 +162,30 @@ def _write_pid(path: str, pid: int) -> None:
         os.rename(temporary, path)
     except OSError as error:
         raise HostError(f"pid file: open {temporary}: {os.strerror(error.errno or 0).lower()}") from None
+
+
+def filters(spec: "Spec", chosen: "Monitor", *, debug: bool) -> "tuple[tuple[int, bytes], ...]":
+    """Return the seccomp filters, our own first: it lets the other be loaded, which need not let ours."""
+    from . import calls
+
+    program = calls.program(chosen.name, os.uname().machine, log=debug)
+    ours = ((0, program),) if program else ()
+    return (*ours, *profile(spec))
+
+
+def profile(spec: "Spec") -> "tuple[tuple[int, bytes], ...]":
+    """Return the filter that the spec asks for, if it does."""
+    if not spec.cage.seccomp:
+        return ()
+    from . import seccomp
+
+    return (seccomp.filter_of(spec.cage.seccomp, f"{CACHE}/seccomp"),)
+
+
+def check_terminal(request: "Request", spec: "Spec") -> None:
+    """Raise HostError for a terminal that nobody would have, and for a socket that nobody would need."""
+    detached = request.verb == "create" or request.detach
+    if spec.terminal and detached and not request.console_socket:
+        raise HostError("cannot allocate tty if urunc will detach without setting console socket: give one")
+    if not spec.terminal and request.console_socket:
+        raise HostError("cannot use console socket if process.terminal is not true: set it, or drop --console-socket")

@@ -77,7 +77,7 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
         ("stage", "root"),
         *_root(spec, chosen, host, machine, slots),
         *network.operations(chosen, machine, net, spec.uid, NIC_SLOT),
-        *_console(spec, console, slots["console"]),
+        *console_of(spec, console, slots["console"]),
         *_rootfs(spec, start_hooks),
         ("stage", "wait"),
         # from here on: a client waits for the end of create's own streams before it starts a container with a terminal
@@ -124,7 +124,8 @@ def _exec(host: "Host", slots: "dict[str, int]", argv: "tuple[str, ...]") -> "Op
     return ("exec", f"/{MONITOR_TREE}{host.program}", argv, ())
 
 
-def _console(spec: "Spec", console: str, slot: int) -> "list[Operation]":
+def console_of(spec: "Spec", console: str, slot: int) -> "list[Operation]":
+    """Return what makes the terminal whose master goes to the socket `console`; nothing if there is to be none."""
     if not spec.terminal:
         return []
     rows, columns = spec.console_size
@@ -151,13 +152,16 @@ def _enter(
         operations.append(("attach", slots["tree"], MONITOR_TREE))
     operations += [("attach", slots[file.role], f"guest/{file.role}") for file in storage.attached(host, machine)]
     operations += shared.attached(machine)
+    return [*operations, ("read_only",), *names(spec), ("pivot_root",), *start_hooks]
+
+
+def names(spec: "Spec") -> "list[Operation]":
+    """Return what sets the names of the container's UTS namespace."""
     own_uts = any(namespace.type == "uts" and not namespace.path for namespace in spec.namespaces)
     if (spec.hostname or spec.domainname) and not own_uts:
         raise SpecError("unable to set hostname without a private UTS namespace: add uts to linux.namespaces")
-    operations.append(("read_only",))
-    operations += [("hostname", spec.hostname)] if spec.hostname else []
-    operations += [("domainname", spec.domainname)] if spec.domainname else []
-    return [*operations, ("pivot_root",), *start_hooks]
+    operations: list[Operation] = [("hostname", spec.hostname)] if spec.hostname else []
+    return [*operations, *([("domainname", spec.domainname)] if spec.domainname else [])]
 
 
 def _companion(machine: "Machine") -> "list[Operation]":

@@ -4,7 +4,6 @@ The one rule: a container of the fallback runtime is handed over before anything
 """
 
 import errno
-import os
 
 from . import (
     _fastpath,
@@ -23,8 +22,8 @@ from . import (
 )
 from . import state as stored
 from ._record import replace
-from .errors import HostError, SpecError, StateError, UnikernelError, UruncError
-from .launch import Launch, advised
+from .errors import SpecError, StateError, UnikernelError, UruncError
+from .launch import Launch, advised, check_terminal, filters
 from .request import Outcome
 from .trace import Trace, sinks
 
@@ -162,18 +161,23 @@ class Wanted:
     def __init__(self, request: "Request") -> None:
         self.trace = Trace("create" if request.hands_over else "template", request.id)
         self.debug = request.debug
+        self.preserve_fds = request.preserve_fds
         self.config: Config = config.load(request.config)
         self.trace.listen(sinks(request.trace, self.config.timestamps, request.spans))
         self.overhead_bytes = self.config.memory_overhead_mib * machine.MIB
-        _check_monitors(self.config, request.config)
+        monitors.check_names([entry.name for entry in self.config.monitors], request.config)
         self.trace.mark("configuration")
         self.spec: Spec = bundle.load(request.bundle)
         pairs = self.spec.annotations
-        content = None if annotations.decides(pairs) else facts.urunc_json(self.spec.rootfs)
-        self.unikernel = annotations.resolve(pairs, content, tuple(unikernels.MODULES))
+        self.process, self.unikernel = annotations.asks_for_process(pairs), None  # a program, or a unikernel
+        if not self.process:
+            content = None if annotations.decides(pairs) else facts.urunc_json(self.spec.rootfs)
+            self.unikernel = annotations.resolve(pairs, content, tuple(unikernels.MODULES))
+            self.process = self.unikernel is None and self.config.fallback == config.PROCESS
         self.trace.mark("bundle")
         self.host: facts.Host | None = None
-        self.notices: tuple[str, ...] = ()  # about what the guest does not get
+        self.notices: tuple[str, ...] = ()  # about what the container is not
+        self.maker = Launch
 
     def __enter__(self) -> "Wanted":
         return self
@@ -184,13 +188,19 @@ class Wanted:
 
     def prepare(self) -> "tuple[unikernels.Guest, monitors.Monitor, facts.Host]":
         """Ask the host; refuse all that can be refused before anything is made."""
+        if self.process:
+            from . import ordinary
+
+            self.maker, self.overhead_bytes = ordinary.Process, 0
+            guest, chosen, self.host, self.notices = ordinary.prepare(self.spec, self.config, self.preserve_fds)
+            return guest, chosen, self.host
         if self.unikernel is None:
             raise UnikernelError("an ordinary container has no machine")
         guest, chosen = unikernels.load(self.unikernel.type), monitors.load(self.unikernel.hypervisor)
         machine.check_pair(guest, chosen)
         plan.sandbox(self.spec)
-        filters = self._filters(chosen)
-        self.host = replace(facts.host(self.spec, self.unikernel, chosen, self.config), filters=filters)
+        rows = filters(self.spec, chosen, debug=self.debug)
+        self.host = replace(facts.host(self.spec, self.unikernel, chosen, self.config), filters=rows)
         self.trace.mark("facts of the host")
         self.notices = machine.check(self.spec, self.unikernel, guest, chosen, self.host)
         return guest, chosen, self.host
@@ -210,32 +220,15 @@ class Wanted:
 
         return Scope(self.spec.cgroups_path, container_id, self.spec.resources, self.overhead_bytes)
 
-    def _filters(self, chosen: "monitors.Monitor") -> "tuple[tuple[int, bytes], ...]":
-        """Return our own first: it lets the other be loaded, which need not let ours."""
-        from . import calls
-
-        program = calls.program(chosen.name, os.uname().machine, log=self.debug)
-        ours = ((0, program),) if program else ()
-        if not self.spec.cage.seccomp:
-            return ours
-        from . import seccomp
-
-        return (*ours, seccomp.filter_of(self.spec.cage.seccomp, f"{config.CACHE}/seccomp"))
-
     def machine(
         self, guest: "unikernels.Guest", chosen: "monitors.Monitor", net: "facts.Network", spec: "Spec | None" = None
     ) -> "monitors.Machine":
         """Decide what the machine is, once the network is known; for `spec`, if it is not as it was read."""
+        if self.process:
+            return monitors.Machine(binary="", accelerator="none", memory_mib=0, vcpus=0, kernel="", words=())
         if self.unikernel is None or self.host is None:
             raise UnikernelError("an ordinary container has no machine")
         return machine.machine_of(spec or self.spec, self.unikernel, guest, chosen, self.host, net)
-
-
-def _check_monitors(settings: "Config", path: str) -> None:
-    for entry in settings.monitors:
-        if entry.name not in monitors.MODULES:
-            known = ", ".join(sorted(monitors.MODULES))
-            raise HostError(f"{path}: monitors.{entry.name} is no monitor: use one of {known}")
 
 
 def fallback_runtime(settings: "Config") -> str:
@@ -244,9 +237,9 @@ def fallback_runtime(settings: "Config") -> str:
 
 
 def make(request: "Request") -> "tuple[int, tuple[str, ...]]":
-    """Do what create does; return the pid of the container's process, and notices about what the guest lacks."""
+    """Do what create does; return the pid of the container's process, and notices about what the container lacks."""
     with Wanted(request) as wanted:
-        if wanted.unikernel is None:
+        if wanted.unikernel is None and not wanted.process:
             delegate.execute(fallback_runtime(wanted.config), request)
         return build(request, wanted, wanted.prepare()).pid, wanted.notices
 
@@ -262,7 +255,7 @@ def build(
 
     `executor` makes what executes plans, of the descriptor of the state directory; `scope` is where systemd wants it.
     """
-    _check_terminal(request, wanted.spec)
+    check_terminal(request, wanted.spec)
     guest, chosen, host = prepared
     trace = wanted.trace if request.hands_over else wanted.trace.another("create", request.id)
     if request.systemd_cgroup and not scope.pid:
@@ -270,7 +263,7 @@ def build(
             return build(request, wanted, prepared, executor, made)
     groups = wanted.groups(chosen, request.id, scope)
     with stored.create(request.root, request.id) as container:
-        launch = Launch(request, container, wanted.spec, trace, executor)
+        launch = wanted.maker(request, container, wanted.spec, trace, executor)
         launch.flags |= _fastpath.FLAG_TIMESTAMPS if wanted.config.timestamps else 0
         try:
             launch.create(chosen, host, groups, lambda net: wanted.machine(guest, chosen, net))
@@ -281,14 +274,6 @@ def build(
             launch.discard()
             raise
     return launch
-
-
-def _check_terminal(request: "Request", spec: "Spec") -> None:
-    detached = request.verb == "create" or request.detach
-    if spec.terminal and detached and not request.console_socket:
-        raise HostError("cannot allocate tty if urunc will detach without setting console socket: give one")
-    if not spec.terminal and request.console_socket:
-        raise HostError("cannot use console socket if process.terminal is not true: set it, or drop --console-socket")
 
 
 def open_(request: "Request", *, locked: bool, force: bool = False) -> "stored.Container":

@@ -32,6 +32,7 @@ LAYERS = (
     {"machine", "plan", "systemd"},
     {"facts", "terminal"},
     {"launch", "pack"},
+    {"ordinary"},
     {"runtime"},
     {"events", "foreground", "listing", "update"},
     {"cli", "container"},

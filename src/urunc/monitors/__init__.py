@@ -4,7 +4,7 @@ The one rule: a monitor is one module here and one line in MODULES; it knows no 
 """
 
 from .._record import Record
-from ..errors import SpecError, UnikernelError
+from ..errors import HostError, SpecError, UnikernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,6 +139,13 @@ def load(name: str) -> Monitor:
         raise UnikernelError(f'hypervisor "{name}" is not supported: use one of {", ".join(sorted(MODULES))}')
     monitor: Monitor = __import__(MODULES[name], globals(), None, ("MONITOR",), 1).MONITOR
     return monitor
+
+
+def check_names(names: "list[str]", path: str) -> None:
+    """Raise HostError for a name in [monitors] of the configuration file `path` that is no monitor's."""
+    for name in names:
+        if name not in MODULES:
+            raise HostError(f"{path}: monitors.{name} is no monitor: use one of {', '.join(sorted(MODULES))}")
 
 
 def printable(machine: Machine, monitor: str) -> str:

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+// The root file system of a container whose process is no monitor; see rootfs.h.
+#define _GNU_SOURCE
+#include "rootfs.h"
+
+#include "cleanup.h"
+#include "kernel.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+enum { MOVE_MOUNT_TO_FD = 0x44 /* F_EMPTY_PATH | T_EMPTY_PATH */, PATH_SIZE = 4096 };
+
+/* The numbers of an operation `mount`. */
+enum { FLAGS, SET, CLEAR, RECURSIVE_SET, RECURSIVE_CLEAR, PROPAGATIONS };
+
+static int open_in(int root, const char *path, int flags)
+{
+    struct fp_open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC), .resolve = FP_RESOLVE_IN_ROOT};
+    while (*path == '/')
+        path++;
+    return fp_openat2(root, *path ? path : ".", &how);
+}
+
+/* The directory that `path` is in, made where it is missing; `*ret_name` points into `path`. */
+static int open_parent(int root, const char *path, const char **ret_name);
+
+/* What `path` is, made as a directory or an empty file where there is nothing. */
+static int open_or_make(int root, const char *path, bool directory)
+{
+    int found = open_in(root, path, O_PATH);
+    if (found >= 0 || errno != ENOENT)
+        return found;
+    const char *name;
+    _cleanup_close_ int parent = open_parent(root, path, &name);
+    if (parent < 0)
+        return -1;
+    _cleanup_close_ int file = -1;
+    if (directory ? mkdirat(parent, name, 0755) < 0
+                  : (file = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644)) < 0)
+        return -1;
+    return open_in(root, path, O_PATH);
+}
+
+static int open_parent(int root, const char *path, const char **ret_name)
+{
+    char parent[PATH_SIZE];
+    const char *slash = strrchr(path, '/');
+    *ret_name = slash ? slash + 1 : path;
+    size_t length = slash ? (size_t)(slash - path) : 0;
+    if (length >= sizeof(parent)) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    memcpy(parent, path, length);
+    parent[length] = '\0';
+    return open_or_make(root, parent, true);
+}
+
+static int set_attributes(int mount, unsigned flags, uint64_t set, uint64_t clear, uint64_t propagation)
+{
+    struct fp_mount_attr attributes = {.attr_set = set, .attr_clr = clear, .propagation = propagation};
+    if (!set && !clear && !propagation)
+        return 0;
+    return (int)syscall(SYS_mount_setattr, mount, "", flags | FP_AT_EMPTY_PATH, &attributes, sizeof(attributes));
+}
+
+/* All that is to be true of the mount itself: `numbers` of an operation, of which there are `count`. */
+static int adjust(int mount, const int64_t *numbers, uint64_t count)
+{
+    if (set_attributes(mount, 0, (uint64_t)numbers[SET], (uint64_t)numbers[CLEAR], 0) < 0 ||
+        set_attributes(mount, FP_AT_RECURSIVE, (uint64_t)numbers[RECURSIVE_SET], (uint64_t)numbers[RECURSIVE_CLEAR],
+                       0) < 0)
+        return -1;
+    for (uint64_t i = PROPAGATIONS; i < count; i++)
+        if (set_attributes(mount, numbers[i] & MS_REC ? FP_AT_RECURSIVE : 0, 0, 0,
+                           (uint64_t)numbers[i] & ~(uint64_t)MS_REC) < 0)
+            return -1;
+    return 0;
+}
+
+static int attach_to(int mount, int target)
+{
+    return (int)syscall(SYS_move_mount, mount, "", target, "", MOVE_MOUNT_TO_FD);
+}
+
+static int fail_mount(struct fp_error *error, const char *source, const char *target, const char *at)
+{
+    int number = errno;
+    char words[FP_PATH_MAX];
+    snprintf(words, sizeof(words), "\"%s\" to rootfs at \"%s\"%s%s", source, target, at ? ": stat " : "", at ? at : "");
+    return fp_fail_with(error, number, "error mounting", words);
+}
+
+static int bind_mount(int root, const union fp_argument *argument, struct fp_error *error)
+{
+    const char *source = argument[0].text, *path = argument[1].text;
+    const int64_t *numbers = fp_numbers(&argument[3]);
+    struct stat status;
+    if (stat(source, &status) < 0)
+        return fail_mount(error, source, path, source);
+    _cleanup_close_ int target = open_or_make(root, path, S_ISDIR(status.st_mode));
+    unsigned recursive = numbers[FLAGS] & MS_REC ? FP_AT_RECURSIVE : 0;
+    _cleanup_close_ int tree = fp_open_tree(AT_FDCWD, source, FP_OPEN_TREE_CLONE | O_CLOEXEC | recursive);
+    if (target < 0 || tree < 0 || adjust(tree, numbers, argument[3].count) < 0 || attach_to(tree, target) < 0)
+        return fail_mount(error, source, path, NULL);
+    return 0;
+}
+
+/* A new instance of a file system.  A tmpfs looks like the directory that it hides, unless its options say otherwise.
+ */
+static int new_mount(int root, const union fp_argument *argument, struct fp_error *error)
+{
+    const char *source = argument[0].text, *path = argument[1].text, *type = argument[2].text, *data = argument[4].text;
+    const int64_t *numbers = fp_numbers(&argument[3]);
+    struct stat before;
+    char place[32];
+    _cleanup_close_ int target = open_or_make(root, path, true);
+    if (target < 0 || fstat(target, &before) < 0)
+        return fail_mount(error, source, path, NULL);
+    snprintf(place, sizeof(place), "/proc/self/fd/%d", target);
+    if (mount(source, place, type, (unsigned long)numbers[FLAGS], data) < 0)
+        return fail_mount(error, source, path, NULL);
+    _cleanup_close_ int made = open_in(root, path, O_PATH);
+    snprintf(place, sizeof(place), "/proc/self/fd/%d", made);
+    bool plain = strcmp(type, "tmpfs") == 0 && !strstr(data, "mode=") && !(numbers[FLAGS] & MS_RDONLY);
+    if (made < 0 || adjust(made, numbers, argument[3].count) < 0 || (plain && chmod(place, before.st_mode & 07777) < 0))
+        return fail_mount(error, source, path, NULL);
+    return 0;
+}
+
+static int mount_one(int root, const union fp_argument *argument, struct fp_error *error)
+{
+    if (argument[3].count < PROPAGATIONS)
+        return fp_fail_with(error, EINVAL, "plan", "mount");
+    return fp_numbers(&argument[3])[FLAGS] & MS_BIND ? bind_mount(root, argument, error)
+                                                     : new_mount(root, argument, error);
+}
+
+/* Where nodes cannot be made (a user namespace) it is the host's, bound. */
+static int create_node(int root, const union fp_argument *argument, struct fp_error *error)
+{
+    const char *path = argument[0].text, *name;
+    mode_t mode = (mode_t)argument[1].integer;
+    _cleanup_close_ int parent = open_parent(root, path, &name);
+    if (parent < 0)
+        return fp_fail(error, "create device node", path);
+    dev_t device = makedev((unsigned)argument[2].integer, (unsigned)argument[3].integer);
+    if (mknodat(parent, name, mode, device) < 0) {
+        if (errno == EPERM) {
+            _cleanup_close_ int tree = fp_open_tree(AT_FDCWD, path, FP_OPEN_TREE_CLONE | O_CLOEXEC);
+            _cleanup_close_ int target = open_or_make(root, path, false);
+            return tree < 0 || target < 0 || attach_to(tree, target) < 0 ? fp_fail(error, "bind device node", path) : 0;
+        }
+        return errno == EEXIST ? 0 : fp_fail(error, "create device node", path);
+    }
+    if (fchmodat(parent, name, mode & 07777, 0) < 0 ||
+        fchownat(parent, name, (uid_t)argument[4].integer, (gid_t)argument[5].integer, AT_SYMLINK_NOFOLLOW) < 0)
+        return fp_fail(error, "create device node", path);
+    return 0;
+}
+
+static int create_link(int root, const union fp_argument *argument, struct fp_error *error)
+{
+    const char *name;
+    _cleanup_close_ int parent = open_parent(root, argument[1].text, &name);
+    if (parent < 0 || (symlinkat(argument[0].text, parent, name) < 0 && errno != EEXIST))
+        return fp_fail(error, "symlink", argument[1].text);
+    return 0;
+}
+
+/* A directory is hidden by an empty one, anything else by /dev/null; what is not there needs no hiding. */
+static int mask(int root, const char *path, struct fp_error *error)
+{
+    struct stat status;
+    char place[32];
+    _cleanup_close_ int target = open_in(root, path, O_PATH);
+    if (target < 0)
+        return errno == ENOENT ? 0 : fp_fail(error, "mask", path);
+    snprintf(place, sizeof(place), "/proc/self/fd/%d", target);
+    if (fstat(target, &status) < 0)
+        return fp_fail(error, "mask", path);
+    if (S_ISDIR(status.st_mode) ? mount("tmpfs", place, "tmpfs", MS_RDONLY, "") < 0
+                                : mount("/dev/null", place, NULL, MS_BIND, NULL) < 0)
+        return fp_fail(error, "mask", path);
+    return 0;
+}
+
+static int make_read_only(int root, const char *path, struct fp_error *error)
+{
+    _cleanup_close_ int target = open_in(root, path, O_PATH);
+    if (target < 0)
+        return errno == ENOENT ? 0 : fp_fail(error, "make read-only", path);
+    _cleanup_close_ int tree =
+        fp_open_tree(target, "", FP_OPEN_TREE_CLONE | O_CLOEXEC | FP_AT_EMPTY_PATH | FP_AT_RECURSIVE);
+    if (tree < 0 || fp_mount_setattr(tree, 0, FP_MOUNT_ATTR_RDONLY, 0) < 0 || attach_to(tree, target) < 0)
+        return fp_fail(error, "make read-only", path);
+    return 0;
+}
+
+static int write_sysctl(const char *name, const char *value, struct fp_error *error)
+{
+    char path[PATH_SIZE];
+    snprintf(path, sizeof(path), "/proc/sys/%s", name);
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, value, strlen(value)) != (ssize_t)strlen(value))
+        return fp_fail(error, "write sysctl", name);
+    return 0;
+}
+
+/* The terminal, which is our standard input by now, as /dev/console too. */
+static int bind_console(int root, struct fp_error *error)
+{
+    char name[64];
+    ssize_t length = readlink("/proc/self/fd/0", name, sizeof(name) - 1);
+    if (length < 0)
+        return fp_fail(error, "readlink", "the terminal");
+    name[length] = '\0';
+    _cleanup_close_ int tree = fp_open_tree(AT_FDCWD, name, FP_OPEN_TREE_CLONE | O_CLOEXEC);
+    _cleanup_close_ int target = open_or_make(root, "dev/console", false);
+    if (tree < 0 || target < 0 || attach_to(tree, target) < 0)
+        return fp_fail(error, "bind /dev/console", name);
+    return 0;
+}
+
+static int open_rootfs(int *slots, const char *path, struct fp_error *error)
+{
+    slots[FP_SLOT_ROOT] = fp_open_tree(AT_FDCWD, path, FP_OPEN_TREE_CLONE | O_CLOEXEC | FP_AT_RECURSIVE);
+    return slots[FP_SLOT_ROOT] < 0 ? fp_fail(error, "open_tree", path) : 0;
+}
+
+static int enter_directory(const char *path, struct fp_error *error)
+{
+    _cleanup_close_ int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_close_ int directory = root < 0 ? -1 : open_or_make(root, path, true);
+    if (directory < 0 || fchdir(directory) < 0)
+        return fp_fail(error, "chdir to cwd", path);
+    return 0;
+}
+
+static int fail_find(struct fp_error *error, int number, const char *name, const char *words)
+{
+    char text[FP_PATH_MAX];
+    snprintf(text, sizeof(text), "\"%s\"%s%s", name, *words ? ": " : "", words);
+    return fp_fail_with(error, number, "exec:", text);
+}
+
+static bool is_program(const char *path, int *number)
+{
+    struct stat status;
+    if (stat(path, &status) < 0) {
+        *number = errno;
+        return false;
+    }
+    *number = EACCES;
+    return S_ISREG(status.st_mode) && status.st_mode & 0111;
+}
+
+int fp_program_find(const char *name, const char *const *environment, char *ret, size_t size, struct fp_error *error)
+{
+    const char *path = NULL;
+    int number = ENOENT, denied = 0;
+    if (strchr(name, '/')) {
+        if ((size_t)snprintf(ret, size, "%s", name) >= size)
+            return fail_find(error, ENAMETOOLONG, name, "");
+        return is_program(ret, &number) ? 0 : fail_find(error, number, name, number == EACCES ? "" : "stat");
+    }
+    for (; *environment; environment++)
+        if (strncmp(*environment, "PATH=", 5) == 0)
+            path = *environment + 5;
+    for (const char *end; path && *name; path = *end ? end + 1 : NULL) {
+        end = strchrnul(path, ':');
+        int length = (int)(end - path);
+        if ((size_t)snprintf(ret, size, "%.*s/%s", length ? length : 1, length ? path : ".", name) < size) {
+            if (is_program(ret, &number))
+                return 0;
+            denied |= number == EACCES;
+        }
+    }
+    return fail_find(error, denied ? EACCES : ENOENT, name, denied ? "" : "executable file not found in $PATH");
+}
+
+static int check_program(const union fp_argument *argument, struct fp_error *error)
+{
+    char path[PATH_SIZE];
+    _cleanup_free_ const char **environment = calloc(argument[1].count + 1, sizeof(*environment));
+    if (!environment)
+        return fp_fail(error, "exec", argument[0].text);
+    fp_vector(&argument[1], environment);
+    return fp_program_find(argument[0].text, environment, path, sizeof(path), error);
+}
+
+int fp_rootfs_operation(const struct fp_operation *operation, int *slots, struct fp_error *error)
+{
+    const union fp_argument *argument = operation->arguments;
+    int root = slots[FP_SLOT_ROOT];
+    switch (operation->code) {
+    case FP_OP_ROOTFS:
+        return open_rootfs(slots, argument[0].text, error);
+    case FP_OP_MOUNT:
+        return mount_one(root, argument, error);
+    case FP_OP_ROOTFS_NODE:
+        return create_node(root, argument, error);
+    case FP_OP_ROOTFS_LINK:
+        return create_link(root, argument, error);
+    case FP_OP_ROOTFS_CONSOLE:
+        return bind_console(root, error);
+    case FP_OP_MASK:
+        return mask(root, argument[0].text, error);
+    case FP_OP_READ_ONLY_PATH:
+        return make_read_only(root, argument[0].text, error);
+    case FP_OP_SYSCTL:
+        return write_sysctl(argument[0].text, argument[1].text, error);
+    case FP_OP_PROPAGATION:
+        return mount("", "/", NULL, (unsigned long)argument[0].integer, NULL) < 0
+                   ? fp_fail(error, "set propagation", "/")
+                   : 0;
+    case FP_OP_WORKING_DIRECTORY:
+        return enter_directory(argument[0].text, error);
+    case FP_OP_PROGRAM:
+        return check_program(argument, error);
+    default:
+        return fp_fail_with(error, EINVAL, "plan", fp_operation_table[operation->code].name);
+    }
+}

@@ -1,0 +1,210 @@
+"""Ordinary containers under the process monitor (monitors/process.py), which the host's configuration switches on.
+
+The one rule: without `process_monitor` nothing here runs, whatever an image or a pod asks for.
+"""
+
+import os
+
+from . import _fastpath, bundle, credentials, documents, facts, hooks, plan, unikernels
+from ._record import replace
+from .errors import SpecError, UnikernelError
+from .jsontext import absolute, decode, fields, known, records, strings, table, whole
+from .launch import Launch, profile
+from .monitors import process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .bundle import Spec
+    from .config import Config
+    from .facts import Host
+    from .monitors import Machine, Monitor
+
+NAME = "process"
+_MAX = 2**32 - 2
+KEPT_FIRST, KEPT_MAX = 3, 40  # descriptors of --preserve-fds: the first, and how many slots there are for them
+
+
+def prepare(
+    spec: "Spec", settings: "Config", preserve_fds: int
+) -> "tuple[unikernels.Guest, Monitor, facts.Host, tuple[str, ...]]":
+    """Return guest, monitor and facts of what is no machine, and the warning about that; refuse what would be refused.
+
+    UnikernelError where the host's configuration does not permit it.
+    """
+    if not settings.process_monitor:
+        raise UnikernelError(
+            "hypervisor process is no virtual machine, and this host has it switched off:"
+            " choose another one, or set process_monitor = true in the configuration of the host"
+        )
+    plan.sandbox(spec)
+    process.check(spec)
+    _check_network(spec)
+    plan.names(spec)
+    _tree(spec)
+    guest = unikernels.Guest(name=NAME, monitors=(NAME,), words=lambda _: ())
+    return guest, process.MONITOR, _host(spec, settings, preserve_fds), (process.WARNING,)
+
+
+class Process(Launch):
+    """A container whose process is process.args."""
+
+    def create(
+        self,
+        chosen: "Monitor",
+        host: "Host",
+        groups: "tuple[tuple[object, ...], ...]",
+        machine: "Callable[[facts.Network], Machine]",
+    ) -> None:
+        """Bring the container to `created`, see Launch; its own cgroups are what it may see of them."""
+        _, controllers, mounts, paths = groups[0]
+        rows = zip(controllers, mounts, paths, strict=True)  # type: ignore[call-overload]  # of `cgroup`: three lists
+        self.group_directories = tuple((names, mount.rstrip("/") + path) for names, mount, path in rows)
+        super().create(chosen, host, groups, machine)
+
+    def plan(self, chosen: "Monitor", host: "Host", machine: "Machine") -> plan.Plan:
+        """Return how urunc-init becomes the process."""
+        spec, slots = self.spec, len(host.files)
+        between, last = hooks.inside(spec, self.container.id, -1, self._inner_pid())
+        tree = replace(_tree(spec), groups=self.group_directories)
+        console = slots + 1
+        operations = (
+            ("stage", "root"),
+            *plan.console_of(spec, self.request.console_socket, console),
+            ("stage", "wait"),
+            *([("terminal", console)] if spec.terminal else []),
+            *([("oom_score_adj", spec.oom_score_adj)] if spec.oom_score_adj is not None else []),
+            *credentials.before(spec, credentials.Confinement(keyring=not self.request.no_new_keyring)),
+            *process.rootfs(spec, tree, terminal=spec.terminal),
+            *plan.names(spec),
+            *between,
+            *process.closing(spec, tree),
+            ("stage", "enter"),
+            *last,
+            ("stage", "exec"),
+            *_credentials(spec, chosen, machine),
+            *(("keep", slot, int(file.role)) for slot, file in enumerate(host.files, 1)),
+            *(("seccomp", flags, program) for flags, program in host.filters),
+            ("exec", spec.args[0], spec.args, _environment(spec)),
+        )
+        return plan.Plan(operations=operations, files=host.files)
+
+
+def _credentials(spec: "Spec", chosen: "Monitor", machine: "Machine") -> "list[tuple[object, ...]]":
+    """Return stage exec as a monitor has it, but with the capabilities of the spec, and no_new_privs if it says so."""
+    bounding, *sets = _masks(spec)
+    changed = {"bounding_set": ("bounding_set", bounding), "capabilities": ("capabilities", *sets)}
+    return [
+        changed.get(str(row[0]), row)
+        for row in credentials.operations(spec, chosen, machine, 0)
+        if row[0] != "no_new_privileges" or spec.no_new_privileges
+    ]
+
+
+def _masks(spec: "Spec") -> "tuple[int, int, int, int, int]":
+    """Return bounding, effective, permitted, inheritable and ambient set as masks; an unknown name is in none.
+
+    A capability that is not inheritable too cannot be ambient (capabilities(7)); runc's own template asks for that.
+    """
+    given = spec.capabilities
+    if given is None:
+        return (0, 0, 0, 0, 0)
+    sets = (given.bounding, given.effective, given.permitted, given.inheritable, given.ambient)
+    bounding, effective, permitted, inheritable, ambient = [
+        sum(1 << number for number, name in enumerate(documents.CAPABILITIES.split()) if name in names)
+        for names in sets
+    ]
+    return (bounding, effective, permitted, inheritable, ambient & permitted & inheritable)
+
+
+def _check_network(spec: "Spec") -> None:
+    paths = [namespace.path for namespace in spec.namespaces if namespace.type == "network" and namespace.path]
+    if not paths or not any(name[:4] in ("net.", "net/") for name, _ in spec.sysctl):
+        return
+    try:
+        is_hosts = os.path.samestat(os.stat(paths[0]), os.stat("/proc/self/ns/net"))
+    except OSError:
+        return  # joining it fails by name
+    if is_hosts:
+        raise SpecError(f"sysctl net.* is not allowed in the host's network namespace: {paths[0]} is that one")
+
+
+def _host(spec: "Spec", settings: "Config", preserve_fds: int) -> facts.Host:
+    """Return the facts of a host that is asked for nothing but the descriptors to keep."""
+    return facts.Host(
+        files=_preserved(preserve_fds),
+        binary="",
+        program="",
+        tree="",
+        entries=(),
+        devices=None,
+        kvm="unasked",
+        cpus=os.cpu_count() or 1,
+        config=settings,
+        filters=profile(spec),
+        cgroups=_fastpath.cgroup_layout(),
+    )
+
+
+def _preserved(count: int) -> "tuple[facts.File, ...]":
+    """Return what --preserve-fds and LISTEN_FDS name, duplicated: what is open and inheritable.
+
+    Ours are close-on-exec, all of them, so what is not was open when we began; as runc, this passes over the others.
+    """
+    listening = os.environ.get("LISTEN_FDS", "")
+    count += int(listening) if listening.isdecimal() else 0
+    found: list[facts.File] = []
+    for number in range(KEPT_FIRST, KEPT_FIRST + min(count, KEPT_MAX)):
+        try:
+            if os.get_inheritable(number):
+                found.append(facts.File(role=str(number), fd=os.dup(number), name=str(number), kinds=(), size=0))
+        except OSError:
+            continue
+    return tuple(found)
+
+
+def _environment(spec: "Spec") -> "tuple[str, ...]":
+    """Return the environment with HOME, which runc adds too: that of the user in the rootfs, / for an unknown one."""
+    if any(entry.startswith("HOME=") for entry in spec.env):
+        return spec.env
+    home = "/"
+    try:
+        root_fd = os.open(spec.rootfs, os.O_PATH | os.O_DIRECTORY)
+        try:
+            with open(_fastpath.open_in_root(root_fd, "etc/passwd"), "rb", buffering=0) as file:
+                lines = file.read(1 << 20).decode("utf-8", "replace").splitlines()
+        finally:
+            os.close(root_fd)
+        rows = [line.split(":") for line in lines]
+        home = next((row[5] for row in rows if row[2:3] == [str(spec.uid)] and row[5:]), "/")
+    except OSError:
+        pass
+    return (*spec.env, f"HOME={home}")
+
+
+def _tree(spec: "Spec") -> process.Rootfs:
+    document = table(decode(bundle.read(spec.bundle), "config.json"), "config.json")
+    return process.Rootfs(**fields(document, "config.json: ", _FIELDS))
+
+
+def _mode(value: object, where: str) -> int:
+    return whole(value, where, 0, 0o177777, 0o666) & 0o7777
+
+
+_DEVICE = (
+    ("type", "type", known, ("c", "b", "u", "p"), 'device type "%s" is not known'),
+    ("path", "path", absolute, True),
+    ("major", "major", whole, 0, _MAX),
+    ("minor", "minor", whole, 0, _MAX),
+    ("mode", "fileMode", _mode),
+    ("uid", "uid", whole, 0, _MAX),
+    ("gid", "gid", whole, 0, _MAX),
+)
+_PROPAGATIONS = ("", "private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable")
+_FIELDS = (
+    ("devices", "linux.devices", records, process.Device, _DEVICE),
+    ("masked", "linux.maskedPaths", strings),
+    ("read_only", "linux.readonlyPaths", strings),
+    ("propagation", "linux.rootfsPropagation", known, _PROPAGATIONS, 'rootfsPropagation "%s" is not known'),
+)

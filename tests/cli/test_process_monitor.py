@@ -1,0 +1,282 @@
+"""The process monitor: off unless the host says so, loud, and otherwise what an ordinary runtime does with a spec."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.container import CONFIG, Runtime, exit_status, merged, read, write_bundle
+
+MOUNTS: list[dict[str, Any]] = [
+    {"destination": "/proc", "type": "proc", "source": "proc"},
+    {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
+    {
+        "destination": "/dev/pts",
+        "type": "devpts",
+        "source": "devpts",
+        "options": ["newinstance", "ptmxmode=0666", "mode=0620"],
+    },
+]
+APPLETS = ("sh", "cat", "ls", "id", "stat", "sleep", "readlink", "touch", "mount")
+ON = 'process_monitor = true\nfallback = "process"\n'
+
+
+@pytest.fixture
+def process(urunc: Runtime) -> Runtime:
+    """The program on a host that has the process monitor for every ordinary container."""
+    urunc.config.write_text(ON)
+    urunc.expected_warning = "the process monitor is in use"
+    return urunc
+
+
+def make(runtime: Runtime, script: str, name: str = "b", **changes: Any) -> Path:
+    """Make a bundle whose process is a shell that runs `script`."""
+    config = merged(merged(CONFIG, {"process": {"args": ["sh", "-c", script], "env": ["PATH=/bin"]}}), changes)
+    config.setdefault("mounts", MOUNTS)
+    path = write_bundle(runtime.directory / name, {"bin/busybox": Path("/bin/busybox")}, config)
+    for applet in APPLETS:
+        (path / "rootfs" / "bin" / applet).symlink_to("busybox")
+    return path
+
+
+def output(runtime: Runtime, script: str, *words: object, name: str = "b", **changes: Any) -> list[str]:
+    """Run a container to its good end; return what its process has said, line by line."""
+    ended = runtime("run", "--bundle", make(runtime, script, name, **changes), *words, name)
+
+    assert (0, "") == (ended.returncode, runtime.unwarned(ended.stderr))
+    return ended.stdout.splitlines()
+
+
+def test_it_is_off_unless_the_host_switches_it_on(urunc: Runtime) -> None:
+    path = make(urunc, "exit 0", annotations={"com.urunc.unikernel.hypervisor": "process"})
+    ended = urunc("create", "--bundle", path, "c")
+
+    assert (1, []) == (ended.returncode, urunc.remains())
+    assert "switched off" in ended.stderr
+    assert "process_monitor = true" in ended.stderr
+
+
+def test_as_a_fallback_it_needs_the_switch_too(urunc: Runtime) -> None:
+    urunc.config.write_text('fallback = "process"\n')
+    ended = urunc("create", "--bundle", make(urunc, "exit 0"), "c")
+
+    assert (1, []) == (ended.returncode, urunc.remains())
+    assert "needs process_monitor = true" in ended.stderr
+
+
+def test_the_switch_alone_does_not_take_ordinary_containers(urunc: Runtime) -> None:
+    """They are the fallback runtime's, which says so by its own kind of error."""
+    urunc.config.write_text("process_monitor = true\n")
+    ended = urunc("create", "--bundle", make(urunc, "exit 0", process={"args": ["nope"]}), "c")
+
+    assert 1 == ended.returncode
+    assert "runc create failed" in ended.stderr
+
+
+def test_every_use_is_warned_of_and_features_says_so(urunc: Runtime) -> None:
+    urunc.config.write_text("process_monitor = true\n")
+    path = make(urunc, "exit 3", annotations={"com.urunc.unikernel.hypervisor": "process"})
+    ended = urunc("run", "--bundle", path, "c")
+
+    assert 3 == ended.returncode
+    assert 1 == ended.stderr.count("level=warning")
+    assert "no virtual machine" in ended.stderr
+    assert '"org.urunc.process-monitor": "true"' in urunc.good("features")
+    urunc.config.write_text("")
+    assert "process-monitor" not in urunc.good("features")
+
+
+def test_a_unikernel_stays_one(process: Runtime, bundle: Any) -> None:
+    process.create(bundle("u"), "u")
+
+
+def test_its_root_is_the_containers_with_the_usual_devices(process: Runtime) -> None:
+    script = "ls /; ls /dev; readlink /dev/fd; stat -c %t:%T:%a /dev/null; echo x >/dev/null; echo good"
+    lines = output(process, script, root={"readonly": False})
+
+    assert ["bin", "dev", "proc"] == lines[:3]
+    names = "core fd full null ptmx pts random stderr stdin stdout tty urandom zero"
+    assert [*names.split(), "/proc/self/fd", "1:3:666", "good"] == lines[3:]
+
+
+def test_devices_of_the_spec_are_made(process: Runtime) -> None:
+    device = {"path": "/dev/sub/seven", "type": "c", "major": 1, "minor": 7, "fileMode": 0o640, "uid": 5, "gid": 6}
+
+    assert ["1:7:640:5:6"] == output(process, "stat -c %t:%T:%a:%u:%g /dev/sub/seven", linux={"devices": [device]})
+
+
+def test_masked_and_read_only_paths(process: Runtime) -> None:
+    script = (
+        "cat /proc/keys; ls /proc/bus; touch /d/f 2>/dev/null || echo read-only; cat /d/sub/g;"
+        " touch /x 2>/dev/null || echo root read-only"
+    )
+    path = make(
+        process,
+        script,
+        root={"readonly": True},
+        linux={"maskedPaths": ["/proc/keys", "/proc/bus", "/nope"], "readonlyPaths": ["/d", "/nope"]},
+    )
+    (path / "rootfs" / "d" / "sub").mkdir(parents=True)
+    (path / "rootfs" / "d" / "sub" / "g").write_text("kept\n")
+    ended = process("run", "--bundle", path, "c")
+
+    assert ["read-only", "kept", "root read-only"] == ended.stdout.splitlines()
+
+
+def test_binds_with_their_options(process: Runtime) -> None:
+    """Directories and single files, relative to the bundle too, read-only or not, made where there is no place yet."""
+    source = process.directory / "source"
+    (source / "below").mkdir(parents=True)
+    (source / "file").write_text("content\n")
+    mounts = [
+        *MOUNTS,
+        {"destination": "/in/deep", "type": "bind", "source": str(source), "options": ["rbind", "ro", "noexec"]},
+        {"destination": "/one", "type": "none", "source": "../source/file", "options": ["bind"]},
+    ]
+    script = "cat /in/deep/file /one; touch /in/deep/x || echo no; echo more >>/one; mount"
+    path = make(process, script, mounts=mounts)
+    ended = process("run", "--bundle", path, "c")
+
+    assert ["content", "content", "no"] == ended.stdout.splitlines()[:3]
+    assert "content\nmore\n" == (source / "file").read_text()
+    options = next(line for line in ended.stdout.splitlines() if " on /in/deep " in line)
+    assert {"ro", "noexec"} <= set(options.rpartition("(")[2].rstrip(")").split(","))
+
+
+def test_a_mount_cannot_leave_the_rootfs(process: Runtime) -> None:
+    """By a link of the image that leads to a directory of the host's: it is taken from the container's root."""
+    outside = process.directory / "outside"
+    outside.mkdir()
+    tmpfs = {"destination": "/link/made", "type": "tmpfs", "source": "tmpfs"}
+    path = make(process, "mount", mounts=[*MOUNTS, tmpfs])
+    (path / "rootfs" / "link").symlink_to(outside)
+    (path / "rootfs" / str(outside).lstrip("/")).mkdir(parents=True)
+    ended = process("run", "--bundle", path, "c")
+
+    assert f" on {outside}/made type tmpfs" in ended.stdout
+    assert [] == list(outside.iterdir())
+
+
+def test_sysctls_are_the_containers_alone(process: Runtime) -> None:
+    before = read(Path("/proc/sys/kernel/msgmax"))
+    lines = output(process, "cat /proc/sys/kernel/msgmax", linux={"sysctl": {"kernel.msgmax": "4321"}})
+
+    assert ["4321"] == lines
+    assert before == read(Path("/proc/sys/kernel/msgmax"))
+
+
+def test_a_sysctl_of_the_hosts_network_is_refused(process: Runtime) -> None:
+    """Joined by its path, so that it looks like a namespace of the container's own."""
+    namespaces = [{"type": "network", "path": f"/proc/{os.getpid()}/ns/net"}, {"type": "mount"}]
+    sysctl = {"net.ipv4.ip_forward": "1"}
+    path = make(process, "exit 0", hostname=None, linux={"namespaces": namespaces, "sysctl": sysctl})
+    ended = process("create", "--bundle", path, "c")
+
+    assert (1, []) == (ended.returncode, process.remains())
+    assert "host" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "types", "words"),
+    [
+        ("kernel.panic", ("mount", "ipc", "uts"), "not in a separate kernel namespace"),
+        ("net.ipv4.ip_forward", ("mount",), "add network"),
+        ("kernel.msgmax", ("mount",), "add ipc"),
+        ("kernel/../vm/swappiness", ("mount", "ipc"), "not in a separate kernel namespace"),
+    ],
+)
+def test_a_sysctl_of_the_host_is_refused(process: Runtime, name: str, types: tuple[str, ...], words: str) -> None:
+    namespaces = [{"type": kind} for kind in types]
+    path = make(process, "exit 0", hostname=None, linux={"namespaces": namespaces, "sysctl": {name: "1"}})
+    ended = process("create", "--bundle", path, "c")
+
+    assert (1, []) == (ended.returncode, process.remains())
+    assert words in ended.stderr
+
+
+def test_user_capabilities_and_privileges_are_those_of_the_spec(process: Runtime) -> None:
+    names = ["CAP_KILL", "CAP_NET_BIND_SERVICE"]
+    changes = {
+        "user": {"uid": 1000, "gid": 1001, "additionalGids": [7], "umask": 0o77},
+        "capabilities": dict.fromkeys(("bounding", "effective", "permitted", "inheritable", "ambient"), names),
+        "noNewPrivileges": True,
+        "cwd": "/made",
+    }
+    script = "id -u; id -g; id -G; umask; readlink /proc/self/cwd; cat /proc/self/status"
+    lines = output(process, script, process=changes)
+
+    assert ["1000", "1001", "1001 7", "0077", "/made"] == lines[:5]
+    status = dict(line.split(":\t", 1) for line in lines[5:] if ":\t" in line)
+    assert {"0000000000000420"} == {status[f"Cap{kind}"] for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")}
+    assert "1" == status["NoNewPrivs"]
+
+
+def test_home_is_that_of_the_user_in_the_image(process: Runtime) -> None:
+    path = make(process, "echo $HOME", process={"user": {"uid": 12, "gid": 0}})
+    (path / "rootfs" / "etc").mkdir()
+    (path / "rootfs" / "etc" / "passwd").write_text("root:x:0:0::/root:/bin/sh\nmail:x:12:12::/mail:/bin/sh\n")
+
+    assert "/mail\n" == process("run", "--bundle", path, "c").stdout
+
+
+@pytest.fixture
+def two_files() -> Iterator[list[int]]:
+    """Descriptors 3 and 4 of the command, which a client has opened."""
+    with tempfile.TemporaryFile() as one, tempfile.TemporaryFile() as two:
+        yield [one.fileno(), two.fileno()]
+
+
+@pytest.mark.parametrize(("count", "kept"), [(0, ""), (1, "3 "), (2, "3 4 "), (9, "3 4 ")])
+def test_preserved_descriptors_are_there_and_no_others(
+    process: Runtime, two_files: list[int], count: int, kept: str
+) -> None:
+    """--preserve-fds 9 of two that are open is two; the shell's own are above."""
+    script = "for n in 3 4 5 6 7 8 9; do [ -e /proc/$$/fd/$n ] && echo -n $n ''; done; echo"
+    path = make(process, script)
+    shell = f'exec "$0" "$@" 3<&{two_files[0]} 4<&{two_files[1]}'
+    words = process.words("run", "--bundle", path, "--preserve-fds", count, "c")
+    ended = process.run(["/bin/bash", "-c", shell, *words], pass_fds=two_files)
+
+    assert 0 == ended.returncode, ended.stderr
+    assert kept == "".join(f"{number} " for number in (3, 4) if str(number) in ended.stdout.split())
+    assert set(ended.stdout.split()) <= {"3", "4"}
+
+
+def test_hooks_see_the_container_and_its_process_ends_with_its_status(process: Runtime) -> None:
+    mark = process.directory / "mark"
+    hooks = {
+        "createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", f"echo runtime >>{mark}"]}],
+        "createContainer": [{"path": "/bin/sh", "args": ["sh", "-c", f"echo container >>{mark}"]}],
+        "startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "echo start >>/mark"], "env": ["PATH=/bin"]}],
+        "poststop": [{"path": "/bin/sh", "args": ["sh", "-c", f"echo stop >>{mark}"]}],
+    }
+    path = make(process, "cat /mark; exit 7", hooks=hooks)
+    pid = process.create(path, "c")
+    said = process.directory / "out.1"
+    assert "runtime\ncontainer\n" == mark.read_text()
+    process.good("start", "c")
+
+    assert 7 == exit_status(pid)
+    assert "start\n" == read(said)
+    process.good("delete", "c")
+    assert "runtime\ncontainer\nstop\n" == mark.read_text()
+
+
+def test_the_terminal_is_the_containers_console(process: Runtime) -> None:
+    path = make(process, "[ -t 0 ] && [ -t 2 ] && stat -c %t /dev/console", process={"terminal": True})
+    ended = process("run", "--bundle", path, "c")
+
+    assert (0, ["88"]) == (ended.returncode, ended.stdout.splitlines())  # major 136: a pty
+
+
+def test_what_fails_at_create_leaves_no_mount(process: Runtime) -> None:
+    bad = {"destination": "/x", "type": "bind", "source": "/no/such", "options": ["bind"]}
+    ended = process("create", "--bundle", make(process, "exit", mounts=[*MOUNTS, bad]), "c")
+
+    assert (1, []) == (ended.returncode, process.remains())
+    assert 'error mounting "/no/such" to rootfs at "/x": stat /no/such: no such file or directory' in (
+        ended.stderr.replace('\\"', '"')
+    )
+    assert not os.path.ismount(process.directory / "b" / "rootfs")
