@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 from tests.container import Runtime, orphans, until
+from tests.torture.rounds import ROUNDS, SEED
 
 Make = Callable[..., Path]
-ROUNDS = 1000 if os.environ.get("URUNC_TORTURE") == "long" else 30
-SEED = int(os.environ.get("URUNC_TORTURE_SEED", "1"))
 
 pytestmark = pytest.mark.torture
 

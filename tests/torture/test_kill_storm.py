@@ -1,0 +1,224 @@
+"""SIGKILL at a random instant of a random command, to it, to its session or to one process of its making.
+
+Whatever that was: what is left has a status, `delete --force` removes all of it, and the id can be used again.
+"""
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.container import CONFIG, UNIKERNEL, Runtime, children, merged, orphans, process_state, until, write_bundle
+from tests.e2e.test_network import FOR_EVER, SPT, Lan
+from tests.guests import build, spt_build
+from tests.torture.rounds import ROUNDS, SEED
+
+pytestmark = [
+    pytest.mark.torture,
+    pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces"),
+    pytest.mark.skipif(os.uname().machine != "x86_64", reason="urunc-spt is written for x86-64"),
+]
+
+VERBS = ("create", "start", "kill", "delete")
+VICTIMS = ("runtime", "session", "child")
+STATUSES = ("gone", "creating", "created", "running", "paused", "stopped")
+MOUNTS = [
+    {"destination": "/proc", "type": "proc", "source": "proc"},
+    {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of container: its bundle, how often it is taken, and what its namespace looks like without it."""
+
+    bundle: Path
+    weight: int
+    before: Callable[[], object] = lambda: None
+
+
+@pytest.fixture
+def lan() -> Iterator[Lan]:
+    made = Lan()
+    made.usual()
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def kinds(urunc: Runtime, lan: Lan, hello: Path) -> dict[str, Kind]:
+    """One for each thing that a container can leave behind."""
+    cache = build.default_cache()
+    waiting = {"guest": spt_build.build(cache)["wait"]}
+    nap = {"path": "/bin/sh", "args": ["sh", "-c", "sleep 0.01"], "env": ["PATH=/bin:/usr/bin"]}
+    stages = ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
+    joined = [
+        {"type": "network", "path": f"/run/netns/{lan.inside}"},
+        *({"type": t} for t in ("pid", "ipc", "uts", "mount")),
+    ]
+    urunc.config.write_text('process_monitor = true\nfallback = "process"\n')
+    urunc.expected_warning = "the process monitor is in use"
+
+    def make(name: str, files: dict[str, Path], keys: dict[str, str], *args: str, **changes: Any) -> Path:
+        annotations = {f"com.urunc.unikernel.{key}": value for key, value in keys.items()} if keys else None
+        config = merged(CONFIG, {"annotations": annotations, "process": {"args": list(args)}})
+        path = write_bundle(urunc.directory / name, files, merged(config, changes))
+        for mount in changes.get("mounts", ()):
+            (path / "rootfs" / mount["destination"][1:]).mkdir()
+        return path
+
+    qemu = {key.rpartition(".")[2]: value for key, value in UNIKERNEL.items()}
+    busybox = {"bin/busybox": Path("/bin/busybox")}
+    sleep = ("/bin/busybox", "sleep", "1000")
+    station = {"guest": build.station(cache)}
+    return {
+        "guest": Kind(make("guest", waiting, SPT, "sleep"), 4),
+        "hooks": Kind(make("hooks", waiting, SPT, "sleep", hooks={stage: [nap] for stage in stages}), 3),
+        "network": Kind(make("network", station, SPT, FOR_EVER, linux={"namespaces": joined}), 4, lan.state),
+        "process": Kind(make("process", busybox, {}, *sleep, mounts=MOUNTS), 2),
+        "qemu": Kind(make("qemu", {"hello": hello}, qemu, "/app", "exit=halt"), 1),
+    }
+
+
+def descendants(pid: int) -> list[int]:
+    found = []
+    for task in list(Path(f"/proc/{pid}/task").glob("*/children")):
+        try:
+            below = [int(word) for word in task.read_text().split()]
+        except OSError:
+            continue  # ended meanwhile
+        for child in below:
+            found += [child, *descendants(child)]
+    return found
+
+
+def of_session(session: int) -> list[int]:
+    """Every process of a session that was made for a command."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session:
+            found.append(int(entry.parent.name))
+    return found
+
+
+def strike(victim: str, command: int, chance: random.Random) -> str:
+    """Kill; return whom, "nobody" if the command had ended by itself."""
+    if process_state(command) in ("", "Z"):
+        return "nobody"
+    below = descendants(command)
+    if victim == "child" and below:
+        targets = [chance.choice(below)]
+    elif victim == "session":
+        targets = of_session(command)
+    else:
+        victim, targets = "runtime", [command]
+    for pid in targets:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    return victim
+
+
+class Storm:
+    """Rounds on one runtime; `struck` counts what was killed in which verb."""
+
+    def __init__(self, urunc: Runtime, kinds: dict[str, Kind], seed: int) -> None:
+        self.urunc, self.kinds, self.chance = urunc, kinds, random.Random(seed)
+        self.struck: Counter[str] = Counter()
+        self.files = {name: tree(kind.bundle) for name, kind in kinds.items()}
+        self.clean = {name: kind.before() for name, kind in kinds.items()}
+        self.loops = loops()
+        self.whole_s = {name: self.durations(kind.bundle) for name, kind in kinds.items()}
+
+    def words(self, verb: str, bundle: Path) -> tuple[object, ...]:
+        """The command line of a verb; a delete in the storm is one by force."""
+        return {
+            "create": ("create", "--bundle", bundle, "c"),
+            "start": ("start", "c"),
+            "kill": ("kill", "c", "KILL"),
+            "delete": ("delete", "--force", "c"),
+        }[verb]
+
+    def durations(self, bundle: Path) -> dict[str, float]:
+        """How long each verb takes that nobody disturbs, in seconds."""
+        found = {}
+        for verb in VERBS:
+            begin = time.monotonic()
+            self.urunc.good(*self.words(verb, bundle))
+            found[verb] = time.monotonic() - begin
+        return found
+
+    def round(self) -> None:
+        names = sorted(self.kinds)
+        name = self.chance.choices(names, [self.kinds[name].weight for name in names])[0]
+        verb, victim = self.chance.choice(VERBS), self.chance.choice(VICTIMS)
+        bundle = self.kinds[name].bundle
+        for before in VERBS[: VERBS.index(verb)]:
+            if before != "kill" or self.chance.random() < 0.5:
+                self.urunc.good(*self.words(before, bundle))
+        delay_s = self.chance.uniform(0, self.whole_s[name][verb] * 1.1)
+        what = f"{victim} of {verb} of {name} after {delay_s * 1000:.2f} ms"
+        with (self.urunc.directory / "struck").open("wb") as output:
+            command = self.urunc.begin(
+                self.urunc.words(*self.words(verb, bundle)), stdout=output, stderr=output, start_new_session=True
+            )
+            time.sleep(delay_s)  # the instant itself is what is tried
+            hit = strike(victim, command.pid, self.chance)
+            status = command.wait(60)
+        self.struck[f"{verb} {hit}"] += 1
+        if verb == "create" and status > 0:
+            assert "gone" == self.urunc.status(), f"{what}: a create that fails leaves nothing"
+        self.check(name, what)
+        self.again(name, what)
+
+    def check(self, name: str, what: str) -> None:
+        status = self.urunc.status()
+        assert status in STATUSES, what
+        self.urunc.good("delete", "--force", "c")
+        assert "gone" == self.urunc.status(), what
+        # one that was not in the journal yet ends by itself, as it hears that its maker has gone
+        until(lambda: not orphans(), f"{what}: the end of all processes")
+        assert [] == self.urunc.remains(), what
+        assert self.clean[name] == self.kinds[name].before(), what
+        assert self.files[name] == tree(self.kinds[name].bundle), what
+        assert self.loops == loops(), what
+
+    def again(self, name: str, what: str) -> None:
+        """The id can be used, and leaves nothing either."""
+        self.urunc.good(*self.words("create", self.kinds[name].bundle))
+        self.urunc.good("start", "c")
+        self.check(name, f"after {what}")
+
+
+def tree(bundle: Path) -> list[str]:
+    return sorted(f"{path} {path.lstat().st_mtime_ns}" for path in bundle.rglob("*"))
+
+
+def loops() -> list[str]:
+    return sorted(str(path) for path in Path("/sys/block").glob("loop*/loop/backing_file"))
+
+
+def test_nothing_is_left_whatever_is_killed_when(urunc: Runtime, kinds: dict[str, Kind]) -> None:
+    storm = Storm(urunc, kinds, SEED)
+    for number in range(ROUNDS):
+        try:
+            storm.round()
+        except BaseException as error:
+            error.add_note(f"round {number} of seed {SEED}; so far {dict(sorted(storm.struck.items()))}")
+            raise
+    print(dict(sorted(storm.struck.items())))
+
+    assert storm.struck.total() == ROUNDS
+    assert sum(count for key, count in storm.struck.items() if key.endswith(" nobody")) < ROUNDS * 2 / 3
+    assert [] == children()
