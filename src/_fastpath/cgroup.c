@@ -176,6 +176,8 @@ static void enable_below(int directory, const char *wanted)
     struct fp_error ignored = {0};
     if (!*all || fp_cgroup_write(directory, "cgroup.subtree_control", all, &ignored) == 0)
         return;
+    if (ignored.number == EBUSY) /* it has processes: some controllers would make it a threaded one, of no use to us */
+        return;
     for (const char *one; (one = strsep(&rest, " "));)
         fp_cgroup_write(directory, "cgroup.subtree_control", one, &ignored);
 }

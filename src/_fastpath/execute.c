@@ -184,6 +184,8 @@ static int clone_child(struct fp_sandbox *sandbox, uint64_t namespaces, struct c
     pthread_sigmask(SIG_SETMASK, &all, &before);
     long pid = fp_clone3(&first, join_and_execute, child);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (pid == -EOPNOTSUPP && sandbox->cgroups.unified >= 0)
+        return fp_fail_with(error, EOPNOTSUPP, "clone", "into a cgroup that is threaded or invalid (its cgroup.type)");
     if (pid < 0)
         return fp_fail_with(error, (int)-pid, "clone", "namespaces");
     if (error->number || child->pid) {
