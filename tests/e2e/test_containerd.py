@@ -183,7 +183,7 @@ def test_delete_of_a_running_guest_needs_force(containerd: Containerd, hello: st
 
 def test_sleeping_linux_guest_is_one_process(containerd: Containerd, linux: str, name: str) -> None:
     log = run_detached(containerd, linux, name, "/init", "sleep", "1000", name)
-    wait_until(lambda: f"says: sleep 1000 {name}" in log.read_text(errors="replace"), "the guest runs", 30)
+    wait_until(lambda: f"says: sleep 1000 {name}" in log.read_text(errors="replace"), "the guest runs", 180)
     pid = containerd.task_pid(name)
 
     listed = containerd.ctr("task", "ps", name).stdout.splitlines()[1:]

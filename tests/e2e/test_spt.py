@@ -268,7 +268,7 @@ def test_signal_stops_it(ours: Path, images: dict[str, Path], doing: str, stop: 
         children = Path(f"/proc/{guest.pid}/task/{guest.pid}/children").read_text().split() if first else [guest.pid]
         os.kill(int(children[0]), stop)
 
-        assert guest.wait(timeout=5) == 128 + stop
+        assert guest.wait(timeout=60) == 128 + stop
     finally:
         guest.kill()
         guest.communicate()
@@ -296,7 +296,7 @@ def test_term_that_was_blocked_or_ignored_still_stops_it(ours: Path, images: dic
         guest.stdout.readline()
         guest.terminate()
 
-        assert guest.wait(timeout=5) == 128 + signal.SIGTERM
+        assert guest.wait(timeout=60) == 128 + signal.SIGTERM
     finally:
         guest.kill()
         guest.communicate()
