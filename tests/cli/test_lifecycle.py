@@ -5,6 +5,7 @@ import re
 import signal
 import struct
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -224,6 +225,7 @@ def test_a_pid_that_is_somebody_elses_by_now_is_not_signalled(urunc: Runtime, bu
     """The record names pid and start time: a record with our own pid and another start time means nobody."""
     pid = urunc.create(bundle())
     record = urunc.root / "c" / "record"
+    time.sleep(0.05)  # start times count in ticks of 10 ms
     victim = subprocess.Popen(["sleep", "100"])
     content = record.read_bytes()
     assert 1 == content.count(struct.pack("=q", pid))
