@@ -58,7 +58,7 @@ class Process(Launch):
         machine: "Callable[[facts.Network], Machine]",
     ) -> None:
         """Bring the container to `created`, see Launch; its own cgroups are what it may see of them."""
-        _, controllers, mounts, paths = groups[0]
+        _, controllers, mounts, paths, *_ = groups[0]
         rows = zip(controllers, mounts, paths, strict=True)  # type: ignore[call-overload]  # of `cgroup`: three lists
         self.group_directories = tuple((names, mount.rstrip("/") + path) for names, mount, path in rows)
         super().create(chosen, host, groups, machine)
