@@ -34,6 +34,9 @@ cdef extern from "execute.h":
     int fp_sandbox_lock_network(fp_sandbox *sandbox, fp_error *error) nogil
     int fp_sandbox_release(fp_sandbox *sandbox, fp_error *error) nogil
 
+cdef extern from "tsc.h":
+    long fp_tsc_khz() nogil
+
 cdef extern from "sealed.h":
     int fp_sealed_memfd(const char *name, const void *data, size_t size, bint executable, fp_error *error) nogil
 
@@ -173,6 +176,7 @@ cdef extern from "elf.h":
         uint32_t kind
         uint32_t solo5_target
         uint32_t solo5_version
+        uint64_t extent
         uint16_t boot_protocol
         uint16_t machine
         uint8_t bits
@@ -254,6 +258,4 @@ cdef extern from "elf_solo5.h":
     struct fp_solo5_manifest:
         uint32_t count
         fp_solo5_entry entries[64]
-    struct fp_solo5_guest:
-        fp_solo5_manifest manifest
-    int fp_solo5_read(int fd, fp_solo5_guest *ret, fp_error *error) nogil
+    int fp_solo5_read_manifest(int fd, uint32_t target, fp_solo5_manifest *ret, fp_error *error) nogil

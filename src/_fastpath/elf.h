@@ -44,6 +44,7 @@ struct fp_image {
     uint64_t size; /* of the file, bytes */
     uint64_t entry;
     uint64_t pvh_entry;
+    uint64_t extent;        /* ELF: where the last segment ends in the guest's memory, bytes; 0 = not known */
     uint32_t kind;          /* enum fp_image_kind */
     uint32_t solo5_target;  /* enum fp_solo5_target; a later one than we know comes as it is */
     uint32_t solo5_version; /* of the target's ABI */

@@ -1,13 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What elf.c reads for whoever else looks into ELF files (elf_solo5.c): bytes, tables and notes, every offset checked.
+/* What elf.c reads for those who look into ELF files (elf_image.c, elf_dependencies.c, elf_solo5.c): bytes, tables and
+ * notes, every offset checked.
  */
 #pragma once
 
 #include <elf.h>
+#include <string.h>
 
 #include "elf.h"
 
 enum { SOLO5_NOTE_ABI1 = 0x31494241 }; /* "ABI1": u32 target, version, two reserved (Solo5 include/elf_abi.h) */
+
+static inline uint32_t fp_elf_load32(const uint8_t *at)
+{
+    uint32_t value;
+    memcpy(&value, at, sizeof(value));
+    return value;
+}
+
+static inline size_t fp_elf_smaller(uint64_t a, size_t b)
+{
+    return a < b ? (size_t)a : b;
+}
 
 /* A file and the size it had when it was opened: what is checked stays what is used. */
 struct fp_elf_file {

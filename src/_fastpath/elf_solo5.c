@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Solo5 guests for the spt tender: segments, notes, manifest; see elf_solo5.h.
+// Solo5 guests: notes and manifest of any, segments of those for the spt tender; see elf_solo5.h.
 #include "elf_solo5.h"
 
 #include <stdio.h>
@@ -48,18 +48,20 @@ static int take_note(const struct fp_elf_note *note, void *context, struct fp_er
     return 0;
 }
 
-static int check_abi(const struct note *note, struct fp_error *error)
+static int check_abi(const struct note *note, uint32_t target, struct fp_error *error)
 {
     static const char *const names[] = {"nothing", "hvt", "spt", "virtio", "muen", "genode", "xen"};
+    const uint32_t known = sizeof(names) / sizeof(names[0]);
     const uint32_t *abi = note->found;
-    char text[64];
+    char text[80];
     if (!note->size)
         return fp_elf_broken(error, "has no Solo5 ABI note: not a Solo5 guest");
-    snprintf(text, sizeof(text), "is a Solo5 guest for %s, not for spt",
-             abi[0] < sizeof(names) / sizeof(names[0]) ? names[abi[0]] : "an unknown target");
-    if (abi[0] != FP_SOLO5_SPT)
+    snprintf(text, sizeof(text), "is a Solo5 guest for %s, not for %s",
+             abi[0] < known ? names[abi[0]] : "an unknown target",
+             target < known ? names[target] : "an unknown target");
+    if (abi[0] != target)
         return fp_elf_broken(error, text);
-    if (abi[1] != FP_SOLO5_SPT_VERSION)
+    if (target == FP_SOLO5_SPT && abi[1] != FP_SOLO5_SPT_VERSION)
         return fp_elf_broken(error, "is for a version of the spt ABI other than 2");
     return 0;
 }
@@ -138,29 +140,44 @@ static int read_segments(const struct fp_elf_file *file, const struct fp_elf_pro
     return fp_elf_broken(error, "has its entry point in no executable segment");
 }
 
-int fp_solo5_read(int fd, struct fp_solo5_guest *ret, struct fp_error *error)
+/* Whatever the target: ABI and manifest are written alike. */
+static int read_notes(const struct fp_elf_file *file, struct fp_elf_program *program, uint32_t target,
+                      struct fp_solo5_manifest *ret, struct fp_error *error)
 {
-    struct fp_elf_file file;
-    struct fp_elf_program program;
     uint32_t abi[4]; /* target, version, two reserved */
     struct note notes[] = {{SOLO5_NOTE_ABI1, 0, sizeof(abi), sizeof(abi), abi, "has a Solo5 ABI note of a wrong size",
                             "has two Solo5 ABI notes", 0},
                            {SOLO5_NOTE_MFT1, MANIFEST_PADDING, MANIFEST_PADDING + MANIFEST_HEAD,
-                            MANIFEST_PADDING + sizeof(ret->manifest), &ret->manifest,
-                            "has a Solo5 manifest of a wrong size", "has two Solo5 manifests", 0},
+                            MANIFEST_PADDING + sizeof(*ret), ret, "has a Solo5 manifest of a wrong size",
+                            "has two Solo5 manifests", 0},
                            {0}};
+    if (fp_elf_read_program(file, program, error) < 0)
+        return -1;
+    if (program->bits == 0)
+        return fp_elf_broken(error, "is not an ELF file");
+    if (fp_elf_read_notes(file, program, take_note, notes, error) < 0 || check_abi(&notes[0], target, error) < 0)
+        return -1;
+    return check_manifest(ret, notes[1].size, error);
+}
+
+int fp_solo5_read_manifest(int fd, uint32_t target, struct fp_solo5_manifest *ret, struct fp_error *error)
+{
+    struct fp_elf_file file;
+    struct fp_elf_program program;
     memset(ret, 0, sizeof(*ret));
-    if (fp_elf_open(fd, &file, error) < 0 || fp_elf_read_program(&file, &program, error) < 0)
+    return fp_elf_open(fd, &file, error) < 0 ? -1 : read_notes(&file, &program, target, ret, error);
+}
+
+int fp_solo5_read(int fd, struct fp_solo5_guest *ret, struct fp_error *error)
+{
+    struct fp_elf_file file;
+    struct fp_elf_program program;
+    memset(ret, 0, sizeof(*ret));
+    if (fp_elf_open(fd, &file, error) < 0 || read_notes(&file, &program, FP_SOLO5_SPT, &ret->manifest, error) < 0)
         return -1;
     const Elf64_Ehdr *header = &program.header;
-    if (program.bits == 0)
-        return fp_elf_broken(error, "is not an ELF file");
-    if (fp_elf_read_notes(&file, &program, take_note, notes, error) < 0 || check_abi(&notes[0], error) < 0)
-        return -1;
     if (program.bits != 64 || header->e_type != ET_EXEC || header->e_machine != MACHINE ||
         header->e_version != EV_CURRENT || header->e_ehsize != sizeof(*header))
         return fp_elf_broken(error, "is not a static executable for this machine");
-    if (check_manifest(&ret->manifest, notes[1].size, error) < 0)
-        return -1;
     return read_segments(&file, &program, ret, error);
 }

@@ -63,3 +63,6 @@ struct fp_solo5_guest {
 
 /* Read and check the spt guest `fd`, believing nothing; ENOEXEC with a sentence if it is none.  Maps nothing. */
 int fp_solo5_read(int fd, struct fp_solo5_guest *ret, struct fp_error *error);
+
+/* Read and check the manifest of a Solo5 guest for `target` (enum fp_solo5_target); ENOEXEC as above. */
+int fp_solo5_read_manifest(int fd, uint32_t target, struct fp_solo5_manifest *ret, struct fp_error *error);

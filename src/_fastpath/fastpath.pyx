@@ -428,7 +428,7 @@ def identify(int fd):
     if status < 0:
         raise_error(&error)
     return (IMAGE_KINDS[image.kind], image.size, image.machine, image.bits, bool(image.pvh), bool(image.multiboot),
-            image.boot_protocol, image.solo5_target, image.solo5_version)
+            image.boot_protocol, image.solo5_target, image.solo5_version, image.extent)
 
 
 cdef optional(const char *value):
@@ -452,19 +452,26 @@ def dependencies(int fd):
         fp_elf_dependencies_deinit(&found)
 
 
-def devices(int fd):
+def devices(int fd, uint32_t target):
     cdef fp_error error
-    cdef fp_solo5_guest guest
+    cdef fp_solo5_manifest manifest
     cdef int status
     error.number = 0
     with nogil:
-        status = fp_solo5_read(fd, &guest, &error)
+        status = fp_solo5_read_manifest(fd, target, &manifest, &error)
     if status < 0:
         raise_error(&error)
     kinds = {FP_SOLO5_BLOCK: "block", FP_SOLO5_NET: "net"}
-    entries = [(kinds.get(guest.manifest.entries[i].type, ""), (<bytes>guest.manifest.entries[i].name).decode())
-               for i in range(guest.manifest.count)]
+    entries = [(kinds.get(manifest.entries[i].type, ""), (<bytes>manifest.entries[i].name).decode())
+               for i in range(manifest.count)]
     return tuple([entry for entry in entries if entry[0]])
+
+
+def tsc_khz():
+    cdef long khz
+    with nogil:
+        khz = fp_tsc_khz()
+    return khz
 
 
 cdef str address_text(const fp_address *address):

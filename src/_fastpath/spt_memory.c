@@ -66,10 +66,10 @@ int spt_memory_boot(const struct spt *spt, char *const *args, struct fp_error *e
     /* One string, as the ABI has it: the arguments with a blank between them.  The memory behind it is still zero. */
     char *cmdline = (char *)(uintptr_t)info->cmdline;
     for (char *const *arg = args; *arg; arg++) {
-        size_t length = strlen(*arg);
-        if (length + 2 > SPT_CMDLINE_MAX - used)
+        size_t length = strlen(*arg), blank = arg > args;
+        if (blank + length + 1 > SPT_CMDLINE_MAX - used)
             return spt_refuse(error, "ARGUMENT", "the guest's command line is longer than 8191 bytes");
-        if (arg > args)
+        if (blank)
             cmdline[used++] = ' ';
         memcpy(cmdline + used, *arg, length);
         used += length;

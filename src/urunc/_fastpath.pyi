@@ -158,19 +158,25 @@ def seccomp(
 def digest(data: bytes) -> int:
     """Return a number of 64 bits that names `data`; it is no proof against who chooses the data."""
 
-def identify(fd: int) -> tuple[str, int, int, int, bool, bool, int, int, int]:
+def identify(fd: int) -> tuple[str, int, int, int, bool, bool, int, int, int, int]:
     """Say what a guest file is: kind (IMAGE_KINDS), size, e_machine, bits, pvh, multiboot, boot protocol of a bzImage,
-    Solo5 target and its ABI version (0 = none).  OSError ENOEXEC: an ELF file whose tables lie.
+    Solo5 target and its ABI version (0 = none), end in the guest's memory (bytes; 0 = not known).  OSError ENOEXEC: an
+    ELF file whose tables lie.
     """
 
 def dependencies(fd: int) -> tuple[str | None, tuple[str, ...], str | None, str | None, int, int]:
     """Return what an ELF file needs: interpreter, DT_NEEDED, DT_RPATH, DT_RUNPATH, e_machine, bits."""
 
-def devices(fd: int) -> tuple[tuple[str, str], ...]:
-    """Return what the manifest of a Solo5 guest for spt declares: ("net" or "block", name) in its order.
+def devices(fd: int, target: int) -> tuple[tuple[str, str], ...]:
+    """Return what the manifest of a Solo5 guest declares: ("net" or "block", name) in its order.
+
+    `target` is what it is for, as `identify` says.
 
     OSError ENOEXEC with a sentence: not such a guest, or a broken one.
     """
+
+def tsc_khz() -> int:
+    """Measure the frequency of the time stamp counter for some 20 ms, in kHz; 0 where there is none."""
 
 def discover(
     pid: int,

@@ -47,6 +47,7 @@ class Unikernel(Record):
     solo5_block: str
     mount_rootfs: "bool | None"
     source: str
+    machine: str = ""
 
 
 def resolve(
@@ -223,6 +224,7 @@ _KEYS = {
     "kernel": ("kernel", _no_fault),
     "accelerator": ("accelerator", _accelerator_fault),
     "init": ("init", _init_fault),
+    "machine": ("machine", _no_fault),
     "solo5NetDev": ("solo5_net", _device_fault),
     "solo5BlkDev": ("solo5_block", _device_fault),
     "mountRootfs": ("mount_rootfs", _boolean_fault),

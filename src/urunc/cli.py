@@ -95,6 +95,8 @@ def _act(request: "Request", log: "Log") -> int:
         for line in result:  # as it comes: events has no end while the container runs
             _print(line)
         return 0
+    for hint in result.hints if log.fd >= 0 else ():
+        log.warning(hint)
     for warning in result.warnings:
         log.warning(warning)
     status: int = result.status

@@ -42,6 +42,7 @@ class KernelConfig(Record):
     initrd: str = ""
     cmdline: str = ""
     root: str = ""  # what / of an ordinary image is to be on: one of _ROOTS; "" is the best that the monitor has
+    machine: str = ""
 
 
 class Config(Record):
@@ -288,4 +289,4 @@ _TOP = {
     "timestamps": _absolute,
 }
 _MONITOR = {"path": _absolute, "data_path": _absolute}
-_KERNEL = {"path": _absolute, "initrd": _absolute, "cmdline": _text, "root": _root}
+_KERNEL = {"path": _absolute, "initrd": _absolute, "cmdline": _text, "root": _root, "machine": _text}

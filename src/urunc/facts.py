@@ -36,6 +36,7 @@ class File(Record):
     name: str  # as it was named, for messages
     kinds: "tuple[str, ...]"  # of _fastpath.identify: bzimage, elf64, pvh ...
     size: int  # bytes
+    extent: int = 0  # bytes of the guest's memory up to the end of a kernel, 0 = not known
 
 
 class Host(Record):
@@ -51,6 +52,7 @@ class Host(Record):
     cpus: int
     config: "Config"
     cgroups: "tuple[tuple[str, str, str, str], ...]" = ()  # of _fastpath.cgroup_layout
+    tsc_khz: int = 0  # where a guest may need it: on the machine microvm
     block_devices: "tuple[tuple[int, int], ...]" = ()  # major, minor: files of the guest that are such
     directories: "tuple[str, ...]" = ()  # those sources of mounts that are directories
     filters: "tuple[tuple[int, bytes], ...]" = ()  # of seccomp: flags, struct sock_filter[]
@@ -112,6 +114,7 @@ def host(spec: "Spec", unikernel: "Unikernel", monitor: "Monitor", config: "Conf
             cpus=os.cpu_count() or 1,
             config=config,
             cgroups=_fastpath.cgroup_layout(),
+            tsc_khz=_tsc_khz_if_asked(unikernel, config),
             block_devices=storage.block_devices(tuple(os.fstat(file.fd) for file in opened)),
             directories=_directories(spec),
         )
@@ -184,8 +187,7 @@ def _guest_files(spec: "Spec", unikernel: "Unikernel", config: "Config", opened:
         wanted.append(("initrd", kernel.initrd, False))
     if unikernel.initrd:
         wanted.append(("initrd1" if len(wanted) > 1 else "initrd", unikernel.initrd, True))
-    if unikernel.block:
-        wanted.append(("disk0", unikernel.block, True))
+    wanted += [(f"disk{number}", name, True) for number, name in enumerate(unikernel.block.split(",")) if name]
     root_fd = os.open(spec.rootfs, os.O_PATH | os.O_DIRECTORY)
     try:
         for role, name, in_rootfs in wanted:
@@ -227,7 +229,7 @@ def _file(root_fd: int, role: str, name: str, rootfs: str) -> File:
         reason = "it leaves the rootfs" if error.errno in (errno.EXDEV, errno.ELOOP) else os.strerror(error.errno or 0)
         raise UnikernelError(f"{what} {name} in {place}: {reason[:1].lower() + reason[1:]}: correct the name") from None
     try:
-        kind, size, _machine, _bits, pvh, multiboot, _protocol, solo5, _version = _fastpath.identify(fd)
+        kind, size, _machine, _bits, pvh, multiboot, _protocol, solo5, _version, extent = _fastpath.identify(fd)
     except OSError as error:
         os.close(fd)
         raise UnikernelError(f"{what} {name}: {error.filename}") from None
@@ -239,7 +241,7 @@ def _file(root_fd: int, role: str, name: str, rootfs: str) -> File:
         (SOLO5_TARGETS[solo5] if solo5 < len(SOLO5_TARGETS) else "", solo5),
     )
     kinds = (kind, *(name for name, holds in flags if name and holds))
-    return File(role=role, fd=fd, name=name, kinds=kinds, size=size)
+    return File(role=role, fd=fd, name=name, kinds=kinds, size=size, extent=extent)
 
 
 def _open_regular(root_fd: int, name: str, what: str) -> int:
@@ -306,10 +308,11 @@ def _dependencies(fd: int) -> "Dependencies":
 
 
 def _devices(kernel: File) -> "tuple[tuple[str, str], ...] | None":
-    if "solo5-spt" not in kernel.kinds:
+    target = next((SOLO5_TARGETS.index(kind) for kind in kernel.kinds if kind[:6] == "solo5-"), 0)
+    if not target:
         return None
     try:
-        return _fastpath.devices(kernel.fd)
+        return _fastpath.devices(kernel.fd, target)
     except OSError as error:
         raise UnikernelError(f"binary {kernel.name}: {error.filename}") from None
 
@@ -317,6 +320,15 @@ def _devices(kernel: File) -> "tuple[tuple[str, str], ...] | None":
 def _kvm_if_asked(unikernel: "Unikernel", monitor: "Monitor", config: "Config") -> str:
     wanted = unikernel.accelerator or config.accelerator
     return "unasked" if wanted == "tcg" or monitor.kvm == "none" else kvm.level()
+
+
+def _tsc_khz_if_asked(unikernel: "Unikernel", config: "Config") -> int:
+    kernel = _host_kernel(unikernel, config)
+    if "microvm" not in (unikernel.machine, kernel.machine if kernel else ""):
+        return 0
+    from . import tsc
+
+    return tsc.khz()
 
 
 def _close(files: "tuple[File, ...] | list[File]") -> None:

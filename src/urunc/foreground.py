@@ -28,12 +28,12 @@ def run(request: Request) -> "Outcome | str":
     if request.dry_run:
         return dry_run(request)
     with terminal.session(request) as session:
-        pid, notices = runtime.make(session.request)
+        pid, said = runtime.make(session.request)
         try:
             with _Forwarding(request):
-                warnings = notices + runtime.start(request).warnings
+                warnings = said.warnings + runtime.start(request).warnings
                 if request.detach:
-                    return Outcome(warnings=warnings)
+                    return Outcome(warnings=warnings, hints=said.hints)
                 session.attach()
                 trace = Trace("run", request.id)
                 trace.listen(sinks(request.trace, "", ()))
@@ -49,7 +49,7 @@ def run(request: Request) -> "Outcome | str":
     trace.write()
     if os.WIFSIGNALED(ended) and os.WTERMSIG(ended) == audit.SIGSYS:
         warnings = (*warnings, audit.message(pid, since_s))
-    return Outcome(status=_status(ended), warnings=warnings)
+    return Outcome(status=_status(ended), warnings=warnings, hints=said.hints)
 
 
 def dry_run(request: Request) -> str:

@@ -25,11 +25,11 @@ def level(cache: str = CACHE) -> str:
     except (OSError, SpecError):
         pass  # not asked since the machine came up
     answer = ("none", "limited", "full")[_probe()]
-    _keep(cache, "kvm", encode({"boot": boot, "kvm": answer}).encode())
+    keep(cache, "kvm", encode({"boot": boot, "kvm": answer}).encode())
     return answer
 
 
-def _keep(directory: str, name: str, content: bytes) -> None:
+def keep(directory: str, name: str, content: bytes) -> None:
     """Write a file of the cache, atomically; that it cannot be written is no error."""
     temporary = f"{directory}/.{name}.{os.getpid()}"
     try:

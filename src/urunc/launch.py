@@ -164,11 +164,15 @@ def _write_pid(path: str, pid: int) -> None:
         raise HostError(f"pid file: open {temporary}: {os.strerror(error.errno or 0).lower()}") from None
 
 
-def filters(spec: "Spec", chosen: "Monitor", *, debug: bool) -> "tuple[tuple[int, bytes], ...]":
-    """Return the seccomp filters, our own first: it lets the other be loaded, which need not let ours."""
+def filters(spec: "Spec", chosen: "Monitor", binary: str, *, debug: bool) -> "tuple[tuple[int, bytes], ...]":
+    """Return the seccomp filters, our own first: it lets the other be loaded, which need not let ours.
+
+    A list is of the program that was recorded: of the one that is built in, not of what the host has in its place.
+    """
     from . import calls
 
-    program = calls.program(chosen.name, os.uname().machine, log=debug)
+    other = chosen.built_in and binary[:1] == "/"
+    program = b"" if other else calls.program(chosen.name, os.uname().machine, log=debug)
     ours = ((0, program),) if program else ()
     return (*ours, *profile(spec))
 

@@ -54,7 +54,7 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
         disks=disks,
         archive=given.archive,
         share=given.share,
-        type=guest.machines[0],
+        type=_type(unikernel, guest, host),
         cpu=guest.cpu,
         acpi=guest.acpi,
         virtio=guest.virtio,
@@ -67,6 +67,8 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
 def check(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "Host") -> "tuple[str, ...]":
     """Raise what `machine_of` would for any network; return notices about what the guest does not get."""
     _check_kernel(chosen, host)
+    _type(unikernel, guest, host)
+    _check_memory(spec, host)
     accelerator(unikernel.accelerator or host.config.accelerator, chosen, host.kvm)
     disks = storage.disks(guest, host, read_only=spec.readonly, name=unikernel.solo5_block)
     boot = _boot(spec, unikernel, guest, chosen, host, (), len(disks))
@@ -77,6 +79,47 @@ def check(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor
 def _payload(spec: "Spec", guest: "Guest", chosen: "Monitor", host: "Host", boot: Boot) -> Payload:
     # most guests of other frameworks have nothing to be asked: the modules of the others are not loaded for them
     return payload(spec, guest, chosen, host, boot, "") if guest.uinit or spec.mounts else Payload()
+
+
+def hints(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "Host") -> "tuple[str, ...]":
+    """Return what may become of a machine that was checked: for those who look for the reason of a failure."""
+    found = []
+    memory_mib = _memory_mib(spec, host)
+    if memory_mib < guest.memory_min_mib:
+        found.append(
+            f"a {guest.name} guest with {memory_mib} MiB of memory may fail: give it {guest.memory_min_mib} MiB or more"
+        )
+    wanted = unikernel.accelerator or host.config.accelerator
+    if wanted == "auto" and host.kvm == "limited" and chosen.kvm == "needed":
+        found.append(f"KVM runs simple guests only on this host: this one may fail on {chosen.name}")
+    if wanted == "auto" and host.kvm != "full" and chosen.kvm == "optional":
+        found.append(f"KVM is not fit for guests on this host ({host.kvm}): {chosen.name} emulates, which is slow")
+    return tuple(found)
+
+
+def _type(unikernel: "Unikernel", guest: "Guest", host: "Host") -> str:
+    """Return QEMU's machine type: what the image's author or the host's administrator says the kernel has drivers for.
+
+    Nothing in a kernel's header tells whether it drives virtio-mmio.
+    """
+    configured = next((kernel.machine for kernel in host.config.kernels if kernel.name == unikernel.kernel), "")
+    wanted = unikernel.machine or configured or guest.machines[0]
+    if wanted not in guest.machines:
+        raise UnikernelError(f"machine {wanted}: a {guest.name} guest boots on {', '.join(guest.machines)}")
+    return wanted
+
+
+def _check_memory(spec: "Spec", host: "Host") -> None:
+    """Raise what the monitor would only find out, and say in its own words: kernel and initrd do not fit."""
+    kernel = host.files[0]
+    loaded = [file.size for file in host.files if file.role.startswith("initrd")]
+    needed = max(kernel.extent, kernel.size if "bzimage" in kernel.kinds else 0) + sum(loaded)
+    memory_mib = _memory_mib(spec, host)
+    if needed > memory_mib * MIB:
+        raise SpecError(
+            f"linux.resources.memory.limit leaves {memory_mib} MiB for the guest, whose binary {kernel.name}"
+            f" {'and initrd need' if loaded else 'needs'} {-(-needed // MIB)} MiB: raise it"
+        )
 
 
 def device_nodes(chosen: "Monitor", host: "Host") -> "tuple[tuple[str, int, int], ...]":
@@ -97,6 +140,7 @@ def _boot(  # noqa: PLR0913, PLR0917  all that a guest may be told
 ) -> Boot:
     args = _args(spec, unikernel)
     init = init_of(unikernel, guest, args)
+    accelerated = accelerator(unikernel.accelerator or host.config.accelerator, chosen, host.kvm)
     return Boot(
         monitor=chosen.name,
         args=args,
@@ -110,6 +154,7 @@ def _boot(  # noqa: PLR0913, PLR0917  all that a guest may be told
         version=unikernel.version,
         mount_point=unikernel.block_mount_point,
         hostname=spec.hostname,
+        tsc_khz=host.tsc_khz if accelerated == "tcg" else 0,
         memory_mib=_memory_mib(spec, host),
         vcpus=_vcpus(spec, host),
     )

@@ -4,7 +4,7 @@ The one rule: a guest has the container's network or an error; it never boots si
 """
 
 from .errors import UnikernelError
-from .monitors import Nic
+from .monitors import Nic, order
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def nics(guest: "Guest", chosen: "Monitor", host: "Host", net: "Network", name: 
             Nic(
                 mac=interface.mac,
                 device=device,
+                order=order(host.devices, "net", device),
                 mtu=interface.mtu,
                 tap="" if by_fd else free[number],
                 fd=FIRST_FD + number if by_fd else -1,

@@ -155,10 +155,10 @@ def _create(request: Request, connection: socket.socket) -> None:
         if wanted.notices and not request.log:
             raise ValueError("; ".join(wanted.notices))  # they belong on the standard error of who asked
         runtime.build(request, wanted, prepared, lambda state_fd: Front(connection, state_fd))
-        if wanted.notices:
+        if request.log and (wanted.notices or wanted.hints):
             log = Log()
             log.open({"log": request.log, "log_format": request.log_format})
-            for notice in wanted.notices:
+            for notice in (*wanted.notices, *wanted.hints):
                 log.warning(notice)
             log.close()
 

@@ -68,10 +68,11 @@ class Request(Record):
 
 
 class Outcome(Record):
-    """What a command has to say beside its success: an exit status, and warnings for the log."""
+    """What a command has to say beside its success: an exit status, and warnings."""
 
     status: int = 0
     warnings: "tuple[str, ...]" = ()
+    hints: "tuple[str, ...]" = ()  # what may come of it, for the log alone
 
 
 # name: (short name, kind, field of Request, help).  Without a field the option is accepted and not used: it is

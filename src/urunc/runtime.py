@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 def create(request: "Request") -> Outcome:
     """Make the container: everything but the run of its monitor (runtime-spec, runtime.md#create)."""
-    return Outcome(warnings=make(request)[1])
+    return make(request)[1]
 
 
 def start(request: "Request", plan_bytes: bytes = b"") -> Outcome:
@@ -176,6 +176,7 @@ class Wanted:
             self.process = self.unikernel is None and self.config.fallback == config.PROCESS
         self.trace.mark("bundle")
         self.host: facts.Host | None = None
+        self.hints: tuple[str, ...] = ()  # about what may become of the guest
         self.notices: tuple[str, ...] = ()  # about what the container is not
         self.maker = Launch
 
@@ -199,10 +200,12 @@ class Wanted:
         guest, chosen = unikernels.load(self.unikernel.type), monitors.load(self.unikernel.hypervisor)
         machine.check_pair(guest, chosen)
         plan.sandbox(self.spec)
-        rows = filters(self.spec, chosen, debug=self.debug)
-        self.host = replace(facts.host(self.spec, self.unikernel, chosen, self.config), filters=rows)
+        self.host = facts.host(self.spec, self.unikernel, chosen, self.config)
+        rows = filters(self.spec, chosen, self.host.binary, debug=self.debug)
+        self.host = replace(self.host, filters=rows)
         self.trace.mark("facts of the host")
         self.notices = machine.check(self.spec, self.unikernel, guest, chosen, self.host)
+        self.hints = machine.hints(self.spec, self.unikernel, guest, chosen, self.host)
         return guest, chosen, self.host
 
     def groups(
@@ -236,12 +239,13 @@ def fallback_runtime(settings: "Config") -> str:
     return delegate.find(settings.fallback, delegate.ourselves())
 
 
-def make(request: "Request") -> "tuple[int, tuple[str, ...]]":
-    """Do what create does; return the pid of the container's process, and notices about what the container lacks."""
+def make(request: "Request") -> "tuple[int, Outcome]":
+    """Do what create does; return the pid of the container's process, and what there is to say."""
     with Wanted(request) as wanted:
         if wanted.unikernel is None and not wanted.process:
             delegate.execute(fallback_runtime(wanted.config), request)
-        return build(request, wanted, wanted.prepare()).pid, wanted.notices
+        pid = build(request, wanted, wanted.prepare()).pid
+        return pid, Outcome(warnings=wanted.notices, hints=wanted.hints)
 
 
 def build(

@@ -4,7 +4,7 @@ The one rule: what the guest need not write it cannot write, whatever the monito
 """
 
 from .errors import UnikernelError
-from .monitors import Disk
+from .monitors import Disk, order
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def disks(guest: "Guest", host: "Host", *, read_only: bool, name: str) -> "tuple
         Disk(
             path=f"/guest/{file.role}",
             device=device,
+            order=order(host.devices, "block", device),
             read_only=read_only,
             id=file.role,
             root=number == 0 and "block" in guest.roots,

@@ -330,3 +330,15 @@ def test_helper_that_cannot_be_executed_is_the_error_of_start(served: Callable[.
 
     with pytest.raises(HostError, match=r"helper: exec /\.monitor/none: no such file or directory"):
         container.start()
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_mewz_with_little_memory_is_a_warning_in_the_log_alone(urunc: Runtime, guest: Make, log: bool) -> None:
+    options = ("--log", urunc.directory / "log") if log else ()
+    ended = urunc(*options, "run", "--bundle", guest(ISA_DEBUG, "exit"), "c")
+
+    assert (0, "") == (ended.returncode, ended.stderr)
+    if log:
+        written = read(urunc.directory / "log")
+        assert "level=warning" in written
+        assert "a mewz guest with 256 MiB of memory may fail: give it 512 MiB or more" in written

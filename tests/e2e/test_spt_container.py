@@ -142,7 +142,6 @@ def test_an_argument_that_cannot_be_said_is_refused(urunc: Runtime, spt: Make) -
     assert "empty argument" in refused(urunc, spt("hello", "one", ""))
 
 
-@pytest.mark.xfail(reason="open: the tender counts the command line otherwise than mirage.py", strict=False)
 def test_a_line_of_any_length_that_the_guest_takes(urunc: Runtime, spt: Make) -> None:
     """8191 bytes; one more is refused."""
     ended = urunc("run", "--bundle", spt("hello", "x" * 8191), "c")

@@ -17,7 +17,7 @@ SOURCES = Path(__file__).parents[2] / "src" / "_fastpath"
 DECLARATIONS = """
 struct fp_error { int number; char step[48]; char path[256]; };
 struct fp_image {
-    uint64_t size, entry, pvh_entry;
+    uint64_t size, entry, pvh_entry, extent;
     uint32_t kind, solo5_target, solo5_version;
     uint16_t boot_protocol, machine, type;
     uint8_t bits;
@@ -95,7 +95,7 @@ class Parser:
 @pytest.fixture(scope="session")
 def parser(tmp_path_factory: pytest.TempPathFactory) -> Parser:
     library = tmp_path_factory.mktemp("elf") / "elf.so"
-    sources = [SOURCES / "elf.c", SOURCES / "error.c"]
+    sources = [SOURCES / name for name in ("elf.c", "elf_dependencies.c", "elf_image.c", "error.c")]
     flags = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
     subprocess.run(["gcc", *flags, "-o", library, *sources], check=True)
     return Parser(library)

@@ -17,7 +17,7 @@ SECONDS = int(os.environ.get("URUNC_FUZZ_SECONDS", "2"))
 @pytest.fixture(scope="session")
 def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = tmp_path_factory.mktemp("fuzz") / "spt_image"
-    sources = [SOURCES / name for name in ("elf.c", "elf_solo5.c", "error.c")]
+    sources = [SOURCES / name for name in ("elf.c", "elf_dependencies.c", "elf_image.c", "elf_solo5.c", "error.c")]
     command: list[str | Path] = ["gcc", *FLAGS, "-iquote", SOURCES, HERE / "spt_image.c", *sources, "-o", program]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
 

@@ -406,8 +406,9 @@ def test_prune_keeps_the_newest_two_and_the_current(host: Path) -> None:
 def real_reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     """The C parser, as the Cython binding will offer it."""
     library = tmp_path_factory.mktemp("elf") / "elf.so"
+    sources = [FASTPATH / name for name in ("elf.c", "elf_dependencies.c", "error.c")]
     subprocess.run(
-        ["gcc", "-std=gnu11", "-O1", "-shared", "-fPIC", "-o", library, FASTPATH / "elf.c", FASTPATH / "error.c"],
+        ["gcc", "-std=gnu11", "-O1", "-shared", "-fPIC", "-o", library, *sources],
         check=True,
     )
     ffi: Any = FFI()

@@ -27,6 +27,7 @@ class Nic(Record):
 
     mac: str
     device: str = ""  # name in the manifest (Solo5)
+    order: int = 0  # among its kind in the manifest: where devices have no names, they are told apart by it
     mtu: int = 0  # bytes, 0 = the monitor's default
     tap: str = ""
     fd: int = -1
@@ -38,6 +39,7 @@ class Disk(Record):
 
     path: str
     device: str = ""  # name in the manifest (Solo5)
+    order: int = 0  # as a network interface's
     read_only: bool = False
     id: str = ""  # serial number that the guest sees
     root: bool = False  # of Linux: Firecracker tells the kernel so
@@ -146,6 +148,11 @@ def check_names(names: "list[str]", path: str) -> None:
     for name in names:
         if name not in MODULES:
             raise HostError(f"{path}: monitors.{name} is no monitor: use one of {', '.join(sorted(MODULES))}")
+
+
+def order(devices: "tuple[tuple[str, str], ...] | None", kind: str, device: str) -> int:
+    """Return where a manifest has a device among those of its kind; 0 without a manifest."""
+    return [name for declared, name in devices if declared == kind].index(device) if devices else 0
 
 
 def printable(machine: Machine, monitor: str) -> str:

@@ -53,9 +53,9 @@ def _devices(machine: Machine) -> "list[str]":
     if machine.debug_exit:
         line += ["-device", f"isa-debug-exit,iobase={machine.debug_exit:#x},iosize=2"]
     line += [] if machine.nics else ["-nic", "none"]
-    for number, nic in enumerate(machine.nics):
+    for number, nic in enumerate(sorted(machine.nics, key=_order)):
         line += ["-netdev", _backend(nic, number), "-device", _nic(machine, nic, number)]
-    for number, disk in enumerate(machine.disks):
+    for number, disk in enumerate(sorted(machine.disks, key=_order)):
         read_only = ",read-only=on" if disk.read_only else ""
         line += ["-drive", f"if=none,id=disk{number},format=raw{read_only},file={escaped(disk.path)}"]
         line += ["-device", _disk(machine, disk, number)]
@@ -73,6 +73,10 @@ def _share(machine: Machine, share: Share) -> "list[str]":
     options += ["readonly=on"] if share.read_only else []
     device = ",".join([*_model(machine, "9p"), "fsdev=share", f"mount_tag={escaped(share.tag)}"])
     return ["-fsdev", ",".join(options), "-device", device]
+
+
+def _order(device: "Nic | Disk") -> int:
+    return device.order
 
 
 def _backend(nic: Nic, number: int) -> str:
