@@ -242,6 +242,9 @@ cdef extern from "network.h":
     int fp_network_stale(int netlink, const fp_network *network, fp_stale *ret, fp_error *error) nogil
     int fp_network_clean(int netlink, const fp_network *network, const fp_stale *stale, fp_error *error) nogil
 
+cdef extern from "userns.h":
+    int fp_userns_map(const char *path, const char *file, char *ret, size_t size, fp_error *error) nogil
+
 cdef extern from "netns.h":
     int fp_netns_open(const char *path, int *ret_netlink, int *ret_tun, fp_error *error) nogil
 

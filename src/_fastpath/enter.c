@@ -11,6 +11,7 @@
 #include "protocol.h"
 #include "rootfs.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -21,6 +22,14 @@ static void drop_slot(int *slots, int64_t slot)
     if (slots[slot] >= 0)
         close(slots[slot]);
     slots[slot] = -1;
+}
+
+static int enter_namespace(int *slots, int64_t slot, int type, struct fp_error *error)
+{
+    if (setns(slots[slot], type) < 0)
+        return fp_fail(error, "setns", "time namespace");
+    drop_slot(slots, slot);
+    return 0;
 }
 
 /* On top of the old /, which stays this process's root until pivot_root; paths are relative from here on. */
@@ -127,6 +136,8 @@ int fp_enter_operation(const struct fp_operation *operation, int *slots, struct 
 {
     const union fp_argument *argument = operation->arguments;
     switch (operation->code) {
+    case FP_OP_ENTER_NAMESPACE:
+        return enter_namespace(slots, argument[0].integer, (int)argument[1].integer, error);
     case FP_OP_ATTACH_ROOT:
         return attach_root(slots, error);
     case FP_OP_ATTACH:

@@ -9,6 +9,7 @@
 #include "kernel.h"
 #include "protocol.h"
 #include "sealed.h"
+#include "userns.h"
 
 #include <linux/nsfs.h>
 #include <sched.h>
@@ -23,6 +24,10 @@
 /* urunc-init as the linker put it in (images.S): run from memory, never from a file that a container could
  * come to write to (CVE-2019-5736). */
 extern const char fp_init_image_start[], fp_init_image_end[];
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x00000080
+#endif
 
 enum { STACK_SIZE = 64 << 10, SCRATCH_FD = 64 };
 
@@ -72,7 +77,21 @@ static int open_namespace(struct fp_sandbox *sandbox, const struct fp_operation 
         return fp_fail_with(error, EINVAL, found < 0 ? "not a namespace" : "a namespace of another type", path);
     if (type == CLONE_NEWNET && !sandbox->network_path && !(sandbox->network_path = strdup(path)))
         return fp_fail(error, "join", path);
-    sandbox->joins[sandbox->join_count++] = (struct fp_join){type, fp_take_fd(&fd)};
+    if (type == CLONE_NEWTIME) /* takes a process with memory of its own: urunc-init */
+        sandbox->slots[FP_SLOT_TIME] = fp_take_fd(&fd);
+    else
+        sandbox->joins[sandbox->join_count++] = (struct fp_join){type, fp_take_fd(&fd)};
+    return 0;
+}
+
+static int make_user_namespace(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error)
+{
+    int fd = fp_userns_create(operation->arguments[0].text, operation->arguments[1].text, error);
+    if (fd < 0)
+        return -1;
+    if (sandbox->join_count == FP_JOINS_MAX)
+        return close(fd), fp_fail_with(error, E2BIG, "join", "user namespace");
+    sandbox->joins[sandbox->join_count++] = (struct fp_join){CLONE_NEWUSER, fd};
     return 0;
 }
 
@@ -91,7 +110,9 @@ struct child {
     const struct fp_sandbox *sandbox;
     int sync_fd, image_fd;
     bool cgroup_namespace;
-    struct fp_clone_args second; /* for a joined pid namespace, which holds for children only */
+    bool two_steps;              /* a joined pid namespace holds for children only, and who joins a user namespace has
+                                    to make the others from inside, or they belong to the host's */
+    struct fp_clone_args second; /* step two */
     long pid;                    /* of the second clone */
     struct fp_error *error;
 };
@@ -133,20 +154,49 @@ static int enter_cgroups(const struct child *child)
     return 0;
 }
 
+/* By the kernel's calls: those of libc tell every thread of the caller. */
+static int become_root(const struct child *child)
+{
+    if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, 0, 0, 0) < 0 ||
+        syscall(SYS_setresuid, 0, 0, 0) < 0)
+        return fp_fail(child->error, "become root of the user namespace",
+                       "linux.uidMappings and gidMappings must map 0");
+    return 0;
+}
+
+/* The user namespace last: from inside one nobody can join what belongs to the host. */
+static int join_namespaces(const struct child *child)
+{
+    for (int last = 0; last < 2; last++)
+        for (int i = 0; i < child->sandbox->join_count; i++) {
+            const struct fp_join *join = &child->sandbox->joins[i];
+            if ((join->type == CLONE_NEWUSER) != last)
+                continue;
+            if (setns(join->fd, join->type) < 0)
+                return fp_fail(child->error, "setns", NULL);
+            if (last && become_root(child) < 0)
+                return -1;
+        }
+    return 0;
+}
+
+static int set_time_offsets(const struct child *child)
+{
+    const char *text = child->sandbox->time_offsets;
+    if (!text)
+        return 0;
+    _cleanup_close_ int fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, text, strlen(text)) < 0)
+        return fp_fail(child->error, "write linux.timeOffsets", text);
+    return 0;
+}
+
 static int join_and_execute(void *argument)
 {
     struct child *child = argument;
-    if (enter_cgroups(child) < 0)
+    if (enter_cgroups(child) < 0 || set_time_offsets(child) < 0 || join_namespaces(child) < 0)
         return -1;
-    const struct fp_join *pid_namespace = NULL;
-    for (int i = 0; i < child->sandbox->join_count; i++) {
-        const struct fp_join *join = &child->sandbox->joins[i];
-        if (join->type == CLONE_NEWPID)
-            pid_namespace = join;
-        if (setns(join->fd, join->type) < 0)
-            return fp_fail(child->error, "setns", NULL);
-    }
-    if (!pid_namespace)
+    if (!child->two_steps)
         return execute_image(child);
     child->pid = fp_clone3(&child->second, execute_image, child);
     if (child->pid < 0)
@@ -164,16 +214,20 @@ static void reap(int pidfd)
 static int clone_child(struct fp_sandbox *sandbox, uint64_t namespaces, struct child *child, char *stacks,
                        struct fp_error *error)
 {
-    child->second = (struct fp_clone_args){.flags = CLONE_VM | CLONE_VFORK | CLONE_PARENT,
+    /* of these the first step is the maker: the others' offsets and roots are set from outside the container */
+    const uint64_t early = CLONE_NEWTIME, by_hand = CLONE_NEWCGROUP;
+    child->cgroup_namespace = namespaces & CLONE_NEWCGROUP;
+    for (int i = 0; i < sandbox->join_count; i++)
+        child->two_steps |= (sandbox->joins[i].type & (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID)) != 0;
+    uint64_t late = child->two_steps ? namespaces & ~early & ~by_hand : 0;
+    child->second = (struct fp_clone_args){.flags = CLONE_VM | CLONE_VFORK | CLONE_PARENT | late,
                                            .stack = (uintptr_t)stacks + STACK_SIZE,
                                            .stack_size = STACK_SIZE};
-    struct fp_clone_args first = {.flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | namespaces,
+    struct fp_clone_args first = {.flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | (namespaces & ~late & ~by_hand),
                                   .pidfd = (uintptr_t)&sandbox->pidfd,
                                   .exit_signal = SIGCHLD,
                                   .stack = (uintptr_t)stacks,
                                   .stack_size = STACK_SIZE};
-    child->cgroup_namespace = namespaces & CLONE_NEWCGROUP;
-    first.flags &= ~(uint64_t)CLONE_NEWCGROUP;
     if (sandbox->cgroups.unified >= 0) {
         first.flags |= FP_CLONE_INTO_CGROUP;
         first.cgroup = (uint64_t)sandbox->cgroups.directories[sandbox->cgroups.unified];
@@ -189,7 +243,7 @@ static int clone_child(struct fp_sandbox *sandbox, uint64_t namespaces, struct c
     if (pid < 0)
         return fp_fail_with(error, (int)-pid, "clone", "namespaces");
     if (error->number || child->pid) {
-        reap(sandbox->pidfd); /* it failed, or was only the step into the pid namespace */
+        reap(sandbox->pidfd); /* it failed, or was only the first step */
         fp_close_guard(&sandbox->pidfd);
         sandbox->pidfd = -1;
     }
@@ -245,12 +299,15 @@ static int start_init(struct fp_sandbox *sandbox, uint64_t namespaces, struct fp
         return fp_fail(error, "mmap", "stack");
     struct child child = {.sandbox = sandbox, .sync_fd = theirs, .image_fd = image, .error = error};
     int status = clone_child(sandbox, namespaces, &child, stacks, error);
+    sandbox->time_offsets = NULL;
     munmap(stacks, 2 * STACK_SIZE);
     if (status < 0 || note_process(sandbox, error) < 0)
         return -1;
     close(fp_take_fd(&theirs)); /* or its end of file would never come */
     close(fp_take_fd(&sandbox->start_fd));
-    return await_reply(sandbox, error);
+    if (await_reply(sandbox, error) < 0)
+        return -1;
+    return namespaces & CLONE_NEWTIME ? fp_timens_check(sandbox->pid, error) : 0;
 }
 
 static void unlock_network(struct fp_sandbox *sandbox)
@@ -287,6 +344,11 @@ static int execute_operation(struct fp_sandbox *sandbox, const struct fp_operati
     switch (operation->code) {
     case FP_OP_JOIN:
         return open_namespace(sandbox, operation, error);
+    case FP_OP_USER_NAMESPACE:
+        return make_user_namespace(sandbox, operation, error);
+    case FP_OP_TIME_OFFSETS:
+        sandbox->time_offsets = operation->arguments[0].text;
+        return 0;
     case FP_OP_CGROUP:
     case FP_OP_CGROUP_WRITE:
     case FP_OP_CGROUP_WRITE_FIRST:

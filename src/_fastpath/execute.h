@@ -28,6 +28,7 @@ struct fp_sandbox {
     int slots[FP_SLOT_COUNT];
     struct fp_join joins[FP_JOINS_MAX];
     int join_count;
+    const char *time_offsets; /* of the plan, until the clone */
     struct fp_cgroups cgroups;
 };
 

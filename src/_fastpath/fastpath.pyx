@@ -411,6 +411,21 @@ def seccomp(uint32_t action, architectures, rules):
     return fd
 
 
+def user_map(str path, str file):
+    cdef fp_error error
+    cdef char text[4096]
+    cdef int status
+    cdef bytes path_bytes = fsencode(path), file_bytes = fsencode(file)
+    cdef const char *path_data = path_bytes
+    cdef const char *file_data = file_bytes
+    error.number = 0
+    with nogil:
+        status = fp_userns_map(path_data, file_data, text, 4096, &error)
+    if status < 0:
+        raise_error(&error)
+    return (<bytes>text).decode()
+
+
 def digest(bytes data):
     return fp_digest(<const char *>data, len(data))
 

@@ -18,6 +18,8 @@
     X(CGROUP_WRITE, "cgroup_write", "isv") /* number of the cgroup, file, values: a write(2) each */                   \
     X(CGROUP_WRITE_FIRST, "cgroup_write_first", "ivv") /* the same for the first of the files that is there */         \
     X(CGROUP_DEVICES, "cgroup_devices", "in")          /* number of a cgroup2, rules (cgroup.h) */                     \
+    X(USER_NAMESPACE, "user_namespace", "ss")          /* uid_map, gid_map: one to join */                             \
+    X(TIME_OFFSETS, "time_offsets", "s")               /* timens_offsets, of a time namespace to be made */            \
     X(CLONE, "clone", "i") /* CLONE_NEW* flags of the namespaces to make; starts urunc-init */                         \
     X(ROOT, "root", "iis") /* size in bytes, mode, SELinux label ("": none): a detached tmpfs in FP_SLOT_ROOT */       \
     X(DIRECTORY, "directory", "si")    /* path in the root, mode */                                                    \
@@ -34,8 +36,9 @@
     X(CONSOLE, "console", "isiiii")       /* slot for the slave, console socket, rows, columns, uid, gid */            \
     X(LINK, "link", "issiiiii") /* slot for the tap (-1: by name only), tap, interface, its index, mtu, uid, vnet      \
                                    header, offloads */                                                                 \
-    X(ATTACH_ROOT, "attach_root", "")       /* FP_SLOT_ROOT onto /, and enter it */                                    \
-    X(ATTACH, "attach", "is")               /* slot, path in the root: an existing file or directory */                \
+    X(ENTER_NAMESPACE, "enter_namespace", "ii") /* slot, CLONE_NEW*: one that only a process on its own can join */    \
+    X(ATTACH_ROOT, "attach_root", "")           /* FP_SLOT_ROOT onto /, and enter it */                                \
+    X(ATTACH, "attach", "is")                   /* slot, path in the root: an existing file or directory */            \
     X(ROOTFS, "rootfs", "s")                /* path: the container's own, for the process monitor; in FP_SLOT_ROOT */  \
     X(MOUNT, "mount", "sssns")              /* source, path, type; MS_*, attributes to set, to clear, the same for all \
                                                below, propagations; options */                                         \
@@ -92,6 +95,7 @@ enum {
     FP_PLAN_MAX = 16 << 20, /* bytes of a plan; argv and environment are the bulk */
     FP_ARGUMENTS_MAX = 8,
     FP_SLOT_ROOT = 0,
+    FP_SLOT_TIME = 27, /* of a time namespace to join */
     FP_SLOT_COUNT = 64,
 };
 

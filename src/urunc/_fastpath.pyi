@@ -155,6 +155,9 @@ def seccomp(
     two values), which must all hold.  FileNotFoundError if there is no libseccomp; OSError names the wrong call.
     """
 
+def user_map(path: str, file: str) -> str:
+    """Return uid_map or gid_map of the user namespace at `path` as this process sees it (user_namespaces(7))."""
+
 def digest(data: bytes) -> int:
     """Return a number of 64 bits that names `data`; it is no proof against who chooses the data."""
 

@@ -177,6 +177,16 @@ def filters(spec: "Spec", chosen: "Monitor", binary: str, *, debug: bool) -> "tu
     return (*ours, *profile(spec))
 
 
+def owner(spec: "Spec") -> "tuple[int, int] | None":
+    """Return whom the container's user is out here, None where its ids are the host's."""
+    if all(namespace.type != "user" for namespace in spec.namespaces):
+        return None
+    from . import userns
+
+    maps = userns.maps(spec)
+    return userns.outside(maps.users, spec.uid), userns.outside(maps.groups, spec.gid)
+
+
 def profile(spec: "Spec") -> "tuple[tuple[int, bytes], ...]":
     """Return the filter that the spec asks for, if it does."""
     if not spec.cage.seccomp:

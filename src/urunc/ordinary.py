@@ -9,7 +9,7 @@ from . import _fastpath, bundle, credentials, documents, facts, hooks, plan, uni
 from ._record import replace
 from .errors import SpecError, UnikernelError
 from .jsontext import absolute, decode, fields, known, records, strings, table, whole
-from .launch import Launch, profile
+from .launch import Launch, owner, profile
 from .monitors import process
 
 TYPE_CHECKING = False
@@ -71,10 +71,11 @@ class Process(Launch):
         console = slots + 1
         operations = (
             ("stage", "root"),
-            *plan.console_of(spec, self.request.console_socket, console),
+            *plan.console_of(spec, self.request.console_socket, console, owner(spec) or (spec.uid, spec.gid)),
             ("stage", "wait"),
             *([("terminal", console)] if spec.terminal else []),
             *([("oom_score_adj", spec.oom_score_adj)] if spec.oom_score_adj is not None else []),
+            *plan.late_joins(spec),
             *credentials.before(spec, credentials.Confinement(keyring=not self.request.no_new_keyring)),
             *process.rootfs(spec, tree, terminal=spec.terminal),
             *plan.names(spec),

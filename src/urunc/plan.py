@@ -11,7 +11,7 @@ from .storage import NODEV, NOSUID, RDONLY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .bundle import Spec
+    from .bundle import IdMapping, Spec
     from .credentials import Confinement
     from .facts import File, Host, Network
     from .monitors import Machine, Monitor
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 # include/uapi/linux/sched.h
 CLONE_NEW = {
+    "time": 0x00000080,
     "mount": 0x00020000,
     "cgroup": 0x02000000,
     "uts": 0x04000000,
     "ipc": 0x08000000,
+    "user": 0x10000000,
     "pid": 0x20000000,
     "network": 0x40000000,
 }
@@ -43,17 +45,31 @@ def sandbox(spec: "Spec", groups: "tuple[Operation, ...]" = ()) -> Plan:
     """Return what must exist before hooks and CNI can run: cgroups (cgroup.operations) and namespaces, with
     urunc-init waiting in them.
     """
-    joins, flags = [], CLONE_NEW["mount"]  # the monitor's root is its own whatever the spec says
+    joins: list[Operation] = []
+    flags = CLONE_NEW["mount"]  # the monitor's root is its own whatever the spec says, and whatever it joins
     for namespace in spec.namespaces:
-        kind = CLONE_NEW.get(namespace.type)
-        if kind is None or (namespace.type == "mount" and namespace.path):
-            joined = f" by path {namespace.path}" if namespace.path else ""
-            raise SpecError(f"namespace {namespace.type}{joined} is not supported: remove it from linux.namespaces")
+        kind = CLONE_NEW[namespace.type]
         if namespace.path:
             joins.append(("join", kind, namespace.path))
+        elif namespace.type == "user":
+            joins.append(("user_namespace", _map(spec.uid_mappings), _map(spec.gid_mappings)))
         else:
             flags |= kind
+    offsets = "".join([f"{clock} {seconds} {nanoseconds}\n" for clock, seconds, nanoseconds in spec.cage.time_offsets])
+    if offsets and not flags & CLONE_NEW["time"]:
+        raise SpecError("linux.timeOffsets need a new time namespace: add time to linux.namespaces")
+    joins += [("time_offsets", offsets)] if offsets else []
     return Plan(operations=(("stage", "sandbox"), *groups, *joins, ("clone", flags)))
+
+
+def late_joins(spec: "Spec") -> "list[Operation]":
+    """Return what only a process with memory of its own can do (setns(2) of a time namespace)."""
+    joined = [namespace for namespace in spec.namespaces if namespace.type == "time" and namespace.path]
+    return [("enter_namespace", TIME_SLOT, CLONE_NEW["time"])] if joined else []
+
+
+def _map(mappings: "tuple[IdMapping, ...]") -> str:
+    return "".join([f"{row.container_id} {row.host_id} {row.size}\n" for row in mappings])
 
 
 def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
@@ -72,16 +88,18 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
     `console` is the path of --console-socket; the hooks are those of createContainer and of startContainer.
     """
     slots = {file.role: number for number, file in enumerate(host.files, 1)}
+    uid, gid = host.owner or (spec.uid, spec.gid)
     slots |= {"tree": len(slots) + 1, "console": len(slots) + 2}
     operations = (
         ("stage", "root"),
         *_root(spec, chosen, host, machine, slots),
-        *network.operations(chosen, machine, net, spec.uid, NIC_SLOT),
-        *console_of(spec, console, slots["console"]),
+        *network.operations(chosen, machine, net, uid, NIC_SLOT),
+        *console_of(spec, console, slots["console"], (uid, gid)),
         *_rootfs(spec, start_hooks),
         ("stage", "wait"),
         # from here on: a client waits for the end of create's own streams before it starts a container with a terminal
         *([("terminal", slots["console"])] if spec.terminal else []),
+        *late_joins(spec),
         *credentials.before(spec, confinement),
         *wait_hooks,
         ("stage", "enter"),
@@ -124,12 +142,12 @@ def _exec(host: "Host", slots: "dict[str, int]", argv: "tuple[str, ...]") -> "Op
     return ("exec", f"/{MONITOR_TREE}{host.program}", argv, ())
 
 
-def console_of(spec: "Spec", console: str, slot: int) -> "list[Operation]":
+def console_of(spec: "Spec", console: str, slot: int, owner: "tuple[int, int]") -> "list[Operation]":
     """Return what makes the terminal whose master goes to the socket `console`; nothing if there is to be none."""
     if not spec.terminal:
         return []
     rows, columns = spec.console_size
-    return [("console", slot, console, rows, columns, spec.uid, spec.gid)]
+    return [("console", slot, console, rows, columns, *owner)]
 
 
 def _rootfs(spec: "Spec", start_hooks: "tuple[Operation, ...]") -> "list[Operation]":
@@ -138,6 +156,7 @@ def _rootfs(spec: "Spec", start_hooks: "tuple[Operation, ...]") -> "list[Operati
 
 ROOTFS_SLOT = 32  # of the container's rootfs, for startContainer hooks
 NIC_SLOT = 33  # of the first tap
+TIME_SLOT = 27  # FP_SLOT_TIME: of a time namespace to join
 QMP_SLOT = 31  # of the monitor's end of a connection with its companion
 
 

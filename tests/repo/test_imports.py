@@ -28,6 +28,7 @@ LAYERS = (
     {"arguments", "audit", "cage", "calls", "calls_x86_64", "config", "lifecycle"},
     {"annotations", "cgroup", "monitors", "unikernels"},
     {"bundle", "credentials", "delegate", "documents", "hooks", "kvm", "network", "seccomp", "state", "storage"},
+    {"userns"},
     {"payload", "shared", "tsc"},
     {"machine", "plan", "systemd"},
     {"facts", "terminal"},

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from urunc import _fastpath, hooks, machine, monitors, plan, unikernels
 from urunc._record import replace
 from urunc.annotations import Unikernel
-from urunc.bundle import Hook, Namespace, Rlimit, Spec
+from urunc.bundle import Hook, IdMapping, Namespace, Rlimit, Spec
+from urunc.cage import Cage
 from urunc.config import Config, KernelConfig
 from urunc.errors import HostError, SpecError, UnikernelError, UruncError
 from urunc.facts import File, Host, Network
@@ -351,10 +352,34 @@ def test_a_kernel_that_the_monitor_does_not_load_is_refused_by_name() -> None:
         machine.machine_of(SPEC, UNIKERNEL, unikernels.load("linux"), monitors.load("qemu"), host, Network())
 
 
-@pytest.mark.parametrize("kind", ["user", "time"])
-def test_a_namespace_that_is_not_supported_yet_is_refused(kind: str) -> None:
-    with pytest.raises(SpecError, match=f"namespace {kind}"):
-        plan.sandbox(replace(SPEC, namespaces=(*NEW, Namespace(type=kind))))
+def test_user_and_time_namespaces_are_made_before_the_others() -> None:
+    """Maps and offsets are for who makes them; the user namespace is not among the flags, as it is joined."""
+    rows = (IdMapping(container_id=0, host_id=1000, size=5), IdMapping(container_id=9, host_id=3, size=1))
+    asked = Cage(time_offsets=(("boottime", 7, 8), ("monotonic", -1, 0)))
+    namespaces = tuple(Namespace(type=kind) for kind in ("time", "user", "mount"))
+    spec = replace(SPEC, namespaces=namespaces, uid_mappings=rows, gid_mappings=rows[:1], cage=asked)
+    flags = plan.CLONE_NEW["time"] | plan.CLONE_NEW["mount"]
+
+    assert (
+        ("stage", "sandbox"),
+        ("user_namespace", "0 1000 5\n9 3 1\n", "0 1000 5\n"),
+        ("time_offsets", "boottime 7 8\nmonotonic -1 0\n"),
+        ("clone", flags),
+    ) == plan.sandbox(spec).operations
+
+
+def test_taps_and_terminals_belong_to_the_container_s_user_as_the_host_knows_it() -> None:
+    """They are made out here, where its ids are others."""
+    net = Network(interfaces=(ETH0,), indexes=(2,))
+    host = replace(HOST, files=files("kernel", kinds=("bzimage",)), owner=(100_005, 200_006))
+    spec = replace(SPEC, uid=5, gid=6, terminal=True)
+    qemu = monitors.load("qemu")
+    made = machine.machine_of(spec, UNIKERNEL, unikernels.load("linux"), qemu, host, net)
+    found = {operation[0]: operation for operation in plan.monitor(spec, qemu, made, host, net).operations}
+
+    assert 100_005 == found["link"][6]
+    assert (100_005, 200_006) == found["console"][-2:]
+    assert ("user", 5, 6) == found["user"]
 
 
 def test_the_monitors_root_is_its_own_whatever_the_spec_says() -> None:

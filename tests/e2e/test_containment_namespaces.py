@@ -1,0 +1,219 @@
+"""Namespaces of a monitor, new and joined by path, beside those that runc gives a container of the same config.json."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.container import CONFIG, UNIKERNEL, Runtime, alive, merged, orphans, read, until, write_bundle
+from tests.e2e import cage
+from tests.guests import build, spt_build
+
+pytestmark = pytest.mark.e2e
+
+KINDS = {"pid": "pid", "network": "net", "ipc": "ipc", "uts": "uts", "mount": "mnt", "cgroup": "cgroup", "user": "user"}
+MAPS = {
+    "uidMappings": [{"containerID": 0, "hostID": 100_000, "size": 1000}, {"containerID": 5000, "hostID": 7, "size": 1}],
+    "gidMappings": [{"containerID": 0, "hostID": 200_000, "size": 1000}],
+}
+SPT = {"unikernelType": "mirage", "hypervisor": "spt", "accelerator": None}
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, hello: Path) -> Make:
+    """Makes the bundle of a guest that stays, below directories that every user may search."""
+
+    def make(monitor: str = "spt", name: str = "b", **changes: Any) -> Path:
+        keys = {f"com.urunc.unikernel.{key}": value for key, value in SPT.items()} if monitor == "spt" else {}
+        args = ["sleep"] if monitor == "spt" else ["/app", "echo"]
+        file = spt_build.build(build.default_cache())["wait"] if monitor == "spt" else hello
+        own = {"annotations": merged(UNIKERNEL, keys), "process": {"args": args}}
+        directory = write_bundle(tmp_path / name, {"hello": file}, merged(merged(CONFIG, own), changes))
+        for path in (*directory.parents[:3], directory / "rootfs"):
+            path.chmod(path.stat().st_mode | 0o055)
+        return directory
+
+    return make
+
+
+def up(urunc: Runtime, bundle: Path, name: str = "c", *words: str) -> int:
+    """Start the container; return the pid of its monitor when the guest runs."""
+    urunc.good("create", "--bundle", bundle, *words, name)
+    output = urunc.output
+    urunc.good("start", name)
+    until(lambda: any(word in read(output) for word in ("waiting", "hello from a unikernel")), "the guest runs")
+    return int(urunc.state(name)["pid"])
+
+
+def namespace(pid: object, kind: str) -> str:
+    return os.readlink(f"/proc/{pid}/ns/{kind}")
+
+
+def of(*kinds: str, **paths: str) -> dict[str, Any]:
+    """linux.namespaces: new ones, and ones by path."""
+    joined = [{"type": kind, "path": path} for kind, path in paths.items()]
+    return {"namespaces": [*({"type": kind} for kind in kinds), *joined]}
+
+
+@pytest.mark.parametrize("monitor", ["spt", "qemu"])
+def test_a_user_namespace_gives_ids_and_nothing_else(urunc: Runtime, bundle: Make, monitor: str) -> None:
+    """Its own user in it; root of it owns the other namespaces; no capability even there."""
+    user = {"uid": 5000, "gid": 6, "additionalGids": [7]}
+    pid = up(urunc, bundle(monitor, process={"user": user}, linux={**of(*KINDS), **MAPS}))
+    found = cage.status(pid)
+
+    assert ("7 7 7 7", "200006 200006 200006 200006", "200007") == tuple(found[key] for key in ("Uid", "Gid", "Groups"))
+    assert [["0", "100000", "1000"], ["5000", "7", "1"]] == rows(pid, "uid_map")
+    assert [["0", "200000", "1000"]] == rows(pid, "gid_map")
+    assert {0} == {int(found[kind], 16) for kind in cage.CAPABILITY_SETS}
+    assert set() == {kind for kind in KINDS.values() if namespace(pid, kind) == namespace("self", kind)}
+    for kind in ("net", "ipc", "uts", "mnt", "pid"):
+        assert owner(pid, kind) == os.stat(f"/proc/{pid}/ns/user").st_ino
+
+
+def rows(pid: int, file: str) -> list[list[str]]:
+    return [line.split() for line in read(Path(f"/proc/{pid}/{file}")).splitlines()]
+
+
+def owner(pid: int, kind: str) -> int:
+    """The inode of the user namespace that a namespace belongs to (ioctl_ns(2), NS_GET_USERNS)."""
+    import fcntl
+
+    with open(f"/proc/{pid}/ns/{kind}") as file:
+        found = fcntl.ioctl(file, 0xB701)
+    try:
+        return os.fstat(found).st_ino
+    finally:
+        os.close(found)
+
+
+def test_the_same_namespaces_as_runc_gives(urunc: Runtime, bundle: Make, tmp_path: Path) -> None:
+    """Of one config.json: which are new, the maps, the ids."""
+    linux = {**of(*KINDS), **MAPS}
+    user = {"uid": 12, "gid": 6, "additionalGids": [7]}
+    ours = seen(up(urunc, bundle(process={"user": user}, linux=linux)))
+    mounts = [{"destination": "/proc", "type": "proc", "source": "proc"}]
+    process = {"args": ["/bin/busybox", "sleep", "1000"], "user": user, "terminal": False}
+    place = f"/urunc-test-{os.urandom(6).hex()}"
+    config = merged(CONFIG, {"process": process, "mounts": mounts, "linux": {**linux, "cgroupsPath": place}})
+    other = write_bundle(tmp_path / "other", {"bin/busybox": Path("/bin/busybox")}, config)
+    (other / "rootfs/proc").mkdir()
+    for path in (other, other / "rootfs", other / "rootfs/bin"):
+        os.chown(path, 100_000, 200_000)
+    runc = Runtime(Path(str(shutil.which("runc"))), tmp_path / "runc")
+    runc.directory.mkdir()
+    try:
+        theirs = seen(runc.running(other))
+    finally:
+        runc("delete", "--force", "c")
+
+    assert theirs == ours
+
+
+def seen(pid: int) -> dict[str, object]:
+    found = cage.status(pid)
+    new = {kind for kind in KINDS.values() if namespace(pid, kind) != namespace("self", kind)}
+    ids = tuple(found[key] for key in ("Uid", "Gid", "Groups"))
+    return {"new": new, "ids": ids, "maps": (rows(pid, "uid_map"), rows(pid, "gid_map"))}
+
+
+def test_a_time_namespace_has_its_offsets(urunc: Runtime, bundle: Make) -> None:
+    """The monitor itself is in it, not only its children."""
+    offsets = {"boottime": {"secs": 86_400, "nanosecs": 5}, "monotonic": {"secs": 4000}}
+    pid = up(urunc, bundle(linux={**of("pid", "mount", "uts", "time"), "timeOffsets": offsets}))
+
+    assert namespace(pid, "time") == namespace(pid, "time_for_children") != namespace("self", "time")
+    assert [["monotonic", "4000", "0"], ["boottime", "86400", "5"]] == rows(pid, "timens_offsets")
+
+
+@contextlib.contextmanager
+def holder(*options: str) -> Iterator[int]:
+    """A process in namespaces of its own (unshare(1)); its pid."""
+    words = ("unshare", *options, "--kill-child", "--fork", "sh", "-c", "echo ready; exec sleep 1000")
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    children: list[int] = []
+    try:
+        assert "ready\n" == process.stdout.readline()
+        children += map(int, read(Path(f"/proc/{process.pid}/task/{process.pid}/children")).split())
+        yield children[0]
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        until(lambda: [pid for pid in children if pid in orphans() or alive(pid)] == [], "the holder ends with unshare")
+
+
+@pytest.mark.parametrize("kind", ["network", "ipc", "uts", "pid", "cgroup", "time"])
+def test_a_namespace_is_joined_by_its_path(urunc: Runtime, bundle: Make, kind: str) -> None:
+    option = {"network": "--net", "time": "--time"}.get(kind, f"--{kind}")
+    before = {name: namespace("self", name) for name in (*KINDS.values(), "time")}
+    with holder(option) as pid:
+        name = KINDS.get(kind, kind)
+        new = [other for other in ("pid", "mount", "uts") if other != kind]
+        changes = {"hostname": None} if kind == "uts" else {}
+        monitor = up(urunc, bundle(linux=of(*new, **{kind: f"/proc/{pid}/ns/{name}"}), **changes))
+        found = namespace(monitor, name)
+
+        assert namespace(pid, name) == found != before[name]
+        urunc.good("delete", "--force", "c")
+        assert alive(pid)
+    assert before == {name: namespace("self", name) for name in before}
+
+
+def test_a_mount_namespace_that_is_joined_is_not_changed(urunc: Runtime, bundle: Make) -> None:
+    """The monitor has a copy of it, with a root of its own: nobody in the joined one sees anything of that."""
+    with holder("--mount") as pid:
+        before = read(Path(f"/proc/{pid}/mountinfo"))
+        monitor = up(urunc, bundle(linux=of("pid", "uts", mount=f"/proc/{pid}/ns/mnt")))
+
+        assert namespace(monitor, "mnt") not in (namespace(pid, "mnt"), namespace("self", "mnt"))
+        assert before == read(Path(f"/proc/{pid}/mountinfo"))
+        assert ["/", "/guest/kernel"] == [line.split()[0] for line in cage.mounts(monitor)]
+
+
+def test_a_user_namespace_is_joined_with_its_own_maps(urunc: Runtime, bundle: Make) -> None:
+    """As the containers of a pod do; what is not in the map is refused, by create."""
+    with holder("--user") as pid:
+        path = f"/proc/{pid}/ns/user"
+        for file, first in (("uid_map", 300_000), ("gid_map", 400_000)):
+            Path(f"/proc/{pid}/{file}").write_text(f"0 {first} 10\n")
+        linux = of("pid", "mount", "uts", user=path)
+        monitor = up(urunc, bundle("qemu", process={"user": {"uid": 3, "gid": 4}}, linux=linux))
+        refused = urunc("create", "--bundle", bundle(name="d", process={"user": {"uid": 11}}, linux=linux), "d")
+
+        assert ("300003 300003 300003 300003", "400004 400004 400004 400004") == tuple(
+            cage.status(monitor)[key] for key in ("Uid", "Gid")
+        )
+        assert namespace(pid, "user") == namespace(monitor, "user")
+        assert 1 == refused.returncode
+        assert f"the user namespace {path} must map uid 11" in refused.stderr
+
+
+REFUSED = [
+    ({**of("user"), "gidMappings": MAPS["gidMappings"]}, "linux.uidMappings must map uids"),
+    ({**of("user"), **MAPS, "uidMappings": [{"containerID": 1, "hostID": 5, "size": 9}]}, "uidMappings must map uid 0"),
+    ({**of("user"), **MAPS, "uidMappings": [{"containerID": 0, "hostID": 2**32 - 2, "size": 9}]}, "linux.uidMappings"),
+    ({**of("pid"), "timeOffsets": {"boottime": {"secs": 1}}}, "timeOffsets need a new time namespace"),
+    ({**of("pid", "time"), "timeOffsets": {"boottime": {"secs": -(2**62)}}}, "write linux.timeOffsets"),
+    (of("pid", user="/proc/self/ns/net"), "/proc/self/ns/net"),
+    (of("pid", time="/proc/self/ns/net"), "a namespace of another type"),
+]
+
+
+@pytest.mark.parametrize(("linux", "words"), REFUSED, ids=[words for _, words in REFUSED])
+def test_namespaces_that_cannot_be_made_are_errors(
+    urunc: Runtime, bundle: Make, linux: dict[str, Any], words: str
+) -> None:
+    """At create, in one line, with nothing left."""
+    ended = urunc("create", "--bundle", bundle(linux=linux, hostname=None), "c")
+
+    assert 1 == ended.returncode
+    assert words in ended.stderr
+    assert 1 == ended.stderr.count("\n")
+    assert "gone" == urunc.status()
