@@ -19,7 +19,14 @@ SPEC_VERSION_MIN = "1.0.0"
 SPEC_VERSION_MAX = "1.3.0"  # what containerd 2.4 and nerdctl 2.3 write
 
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
-NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "uts")
+NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "uts")  # that `spec` asks for
+OTHER_NAMESPACES = ("time", "user")
+# config-linux.md#seccomp, but for SCMP_ACT_NOTIFY
+SECCOMP_ACTIONS = tuple(
+    f"SCMP_ACT_{name}" for name in ("ALLOW", "ERRNO", "KILL", "KILL_PROCESS", "KILL_THREAD", "LOG", "TRACE", "TRAP")
+)
+SECCOMP_OPERATORS = tuple(f"SCMP_CMP_{name}" for name in ("EQ", "GE", "GT", "LE", "LT", "MASKED_EQ", "NE"))
+SECCOMP_FLAGS = tuple(f"SECCOMP_FILTER_FLAG_{name}" for name in ("LOG", "SPEC_ALLOW", "TSYNC"))
 # guests and monitors: the table of section 4 of the design
 UNIKERNELS = ("linux", "mewz", "mirage", "osv", "rumprun", "unikraft")
 MONITORS = ("firecracker", "hvt", "qemu", "spt")
@@ -114,12 +121,18 @@ def _features(*, process_monitor: bool) -> "dict[str, object]":
         "hooks": HOOKS,
         "mountOptions": [],  # a guest has no mounts of the host
         "linux": {
-            "namespaces": NAMESPACES,
+            "namespaces": sorted(NAMESPACES + OTHER_NAMESPACES),
             "capabilities": CAPABILITIES.split(),
             "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": False, "rdma": True},
-            "seccomp": off,
-            "apparmor": off,
-            "selinux": off,
+            "seccomp": {
+                "enabled": True,  # with libseccomp, which is asked when a spec has a profile
+                "actions": SECCOMP_ACTIONS,
+                "operators": SECCOMP_OPERATORS,
+                "knownFlags": SECCOMP_FLAGS,
+                "supportedFlags": SECCOMP_FLAGS,
+            },
+            "apparmor": {"enabled": True},
+            "selinux": {"enabled": True},
             "intelRdt": off,
             "mountExtensions": {"idmap": off},
             "netDevices": off,

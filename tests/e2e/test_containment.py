@@ -5,6 +5,7 @@ there to be read: a line more is something more that a guest who owns its monito
 """
 
 import ctypes
+import json
 import os
 import shutil
 import stat
@@ -200,3 +201,69 @@ def test_a_container_has_a_session_keyring_of_its_own(
     urunc.good("create", "--bundle", bundle, *option, "c", preexec_fn=lambda: add_key(name.encode()))
 
     assert seen == (name in read(tmp_path / "keys"))
+
+
+def as_runc_has_it(urunc: Runtime, tmp_path: Path) -> dict[str, Any]:
+    """The cage of a container of `runc spec`, with one static program in it."""
+    directory = tmp_path / "theirs"
+    (directory / "rootfs/bin").mkdir(parents=True)
+    shutil.copy("/bin/busybox", directory / "rootfs/bin/busybox")
+    subprocess.run(("runc", "spec"), cwd=directory, check=True)
+    config = json.loads((directory / "config.json").read_text())
+    process = {"args": ["/bin/busybox", "sleep", "1000"], "terminal": False}
+    place = {"cgroupsPath": f"/urunc-test-{os.urandom(6).hex()}"}
+    (directory / "config.json").write_text(json.dumps(merged(config, {"process": process, "linux": place})))
+    runc = Runtime(Path(str(shutil.which("runc"))), tmp_path / "runc")
+    runc.directory.mkdir()
+    try:
+        return measured(runc.running(directory))
+    finally:
+        runc("delete", "--force", "c")
+
+
+def measured(pid: int) -> dict[str, Any]:
+    """What of a cage can be counted or compared."""
+    status = cage.status(pid)
+    return {
+        "capabilities": {kind: int(status[kind], 16) for kind in cage.CAPABILITY_SETS},
+        "no_new_privs": int(status["NoNewPrivs"]),
+        "filters": int(status["Seccomp_filters"]),
+        "nodes": nodes(pid),
+        "mounts": cage.mounts(pid),
+        "writable": [line for line in cage.mounts(pid) if line.split()[1].split(",")[0] == "rw"],
+        "environment": Path(f"/proc/{pid}/environ").read_bytes(),
+        "proc": Path(f"/proc/{pid}/root/proc/self").is_symlink(),
+        "shared": {kind for kind in cage.NAMESPACES if os.readlink(f"/proc/{pid}/ns/{kind}") == ours(kind)},
+    }
+
+
+def nodes(pid: int) -> set[str]:
+    """The device nodes in /dev, but for the container's own terminals."""
+    found = [path.lstat() for path in Path(f"/proc/{pid}/root/dev").rglob("*") if "pts" not in path.parts]
+    devices = [entry.st_rdev for entry in found if stat.S_IFMT(entry.st_mode) in (stat.S_IFCHR, stat.S_IFBLK)]
+    return {f"{os.major(device)}:{os.minor(device)}" for device in devices}
+
+
+def ours(kind: str) -> str:
+    return os.readlink(f"/proc/self/ns/{kind}")
+
+
+NODES = {"spt": {"1:3"}, "qemu": {"1:3", "1:9"}}  # null, urandom
+
+
+@pytest.mark.parametrize("name", ["qemu", "spt"])
+def test_a_cage_is_narrower_than_runcs(urunc: Runtime, guest: Make, tmp_path: Path, name: str) -> None:
+    """Of `runc spec`, in the same run: everything that can be compared (SECURITY.md has the table)."""
+    mine = measured(up(urunc, guest(name), name))
+    theirs = as_runc_has_it(urunc, tmp_path)
+    print(name, {key: (mine[key], theirs[key]) for key in mine})
+
+    assert {0} == set(mine["capabilities"].values())
+    assert {0} != set(theirs["capabilities"].values())
+    assert NODES[name] == mine["nodes"] <= theirs["nodes"]
+    assert (1, 1) == (mine["no_new_privs"], theirs["no_new_privs"])
+    assert mine["filters"] > theirs["filters"]
+    assert ([], b"", False) == (mine["writable"], mine["environment"], mine["proc"])
+    assert (True, True) == (len(theirs["writable"]) > 0, theirs["proc"])
+    assert len(mine["mounts"]) < len(theirs["mounts"])
+    assert mine["shared"] <= theirs["shared"] | {"user", "time"}

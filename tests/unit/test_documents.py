@@ -8,7 +8,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from urunc import __version__, documents
+from urunc import __version__, documents, seccomp
 from urunc.errors import UruncError
 from urunc.request import GLOBALS, VERBS, Request
 
@@ -30,9 +30,12 @@ def test_features_says_what_holds(process_monitor: bool) -> None:
     assert features["ociVersionMax"] == "1.3.0"
     assert features["hooks"][0] == "prestart"
     assert features["mountOptions"] == []
-    assert features["linux"]["namespaces"] == ["cgroup", "ipc", "mount", "network", "pid", "uts"]
+    assert features["linux"]["namespaces"] == ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
     assert features["linux"]["cgroup"]["v1"] is True
-    assert features["linux"]["seccomp"] == {"enabled": False}
+    assert features["linux"]["seccomp"]["enabled"] is True
+    assert set(features["linux"]["seccomp"]["actions"]) == set(seccomp.ACTIONS)
+    assert set(features["linux"]["seccomp"]["supportedFlags"]) == set(seccomp.FLAGS)
+    assert set(features["linux"]["seccomp"]["operators"]) == {f"SCMP_CMP_{name}" for name in seccomp.OPERATORS}
     assert len(features["linux"]["capabilities"]) == 41
     assert features["annotations"]["org.urunc.version"] == __version__
     assert "qemu" in features["annotations"]["org.urunc.monitors"].split(",")
