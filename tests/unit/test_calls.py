@@ -28,8 +28,8 @@ def answer(program: bytes, architecture: int, number: int, first: int = 0) -> in
                 (value,) = struct.unpack_from("<I", data, k)
             case 0x06:
                 return int(k)
-            case 0x15 | 0x25 | 0x45:
-                holds = {0x15: value == k, 0x25: value > k, 0x45: value & k != 0}[code]
+            case 0x15 | 0x35 | 0x45:
+                holds = {0x15: value == k, 0x35: value >= k, 0x45: value & k != 0}[code]
                 at += true if holds else false
             case _:
                 raise AssertionError(f"instruction {code:#x}")
