@@ -47,11 +47,11 @@ def _number(pid: int, since_s: float) -> "int | None":
 
 def _name(number: int) -> str:
     """Return the name that libseccomp knows, which whoever has no profiles may not have."""
-    import ctypes
-
     try:
+        import ctypes
+
         resolve = ctypes.CDLL("libseccomp.so.2").seccomp_syscall_resolve_num_arch
-    except (OSError, AttributeError):
+    except (ImportError, OSError, AttributeError):
         return str(number)
     resolve.restype = ctypes.c_char_p
     name = resolve(0, number)  # SCMP_ARCH_NATIVE
