@@ -1,0 +1,291 @@
+"""What a container costs by the command line, against crun and runc: rows of ratios, in one run, of one config.json.
+
+The one rule: all runtimes are in one mount namespace with one view of the control groups, which `ci/bench` makes.
+"""
+
+import argparse
+import ctypes
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "src")]
+
+from bench.chart import chart  # noqa: E402
+from bench.rig import IDLE_S, NULL, Row, Runtime, collect, idle  # noqa: E402
+from tests.container import write_bundle  # noqa: E402
+from tests.guests import build as guest_cache  # noqa: E402
+from tests.guests import spt_build  # noqa: E402
+
+URUNC = REPOSITORY / "dist" / "urunc"
+PEERS = {"crun": "/usr/bin/crun", "runc": "/usr/sbin/runc"}
+PYTHON = ("/usr/bin/python3", "-I", "-S", "-c", "pass")
+DEADLINE_S = 20.0
+KEYS = {"unikernelType": "mirage", "hypervisor": "spt", "binary": "/guest"}
+NAMESPACES = ("pid", "network", "ipc", "uts", "mount")
+CAPABILITIES = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_KILL", "CAP_SETUID", "CAP_SETGID", "CAP_NET_BIND_SERVICE"]
+CONFIG: dict[str, Any] = {
+    "ociVersion": "1.0.2",
+    "process": {
+        "user": {"uid": 0, "gid": 0},
+        "args": ["/true"],
+        "env": ["PATH=/bin", "TERM=xterm"],
+        "cwd": "/",
+        "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), CAPABILITIES),
+        "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
+        "noNewPrivileges": True,
+    },
+    "root": {"path": "rootfs"},
+    "hostname": "bench",
+    "mounts": [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=64k"]},
+    ],
+    "annotations": {f"com.urunc.unikernel.{key}": value for key, value in KEYS.items()},
+    "linux": {
+        "namespaces": [{"type": kind} for kind in NAMESPACES],
+        "resources": {"memory": {"limit": 64 << 20}, "cpu": {"shares": 512}, "pids": {"limit": 64}},
+        "maskedPaths": ["/proc/kcore", "/proc/keys"],
+        "readonlyPaths": ["/proc/sys"],
+    },
+}
+
+
+def cycle(runtime: Runtime, bundle: Path) -> dict[str, float]:
+    """Create, start, exit, delete: the ms of each, and of all."""
+    begin = time.perf_counter()
+    create, pid = runtime.create(bundle)
+    start = runtime("start", "c")
+    os.waitpid(pid, 0)
+    delete = runtime("delete", "c")
+    total = (time.perf_counter() - begin) * 1000
+    return {"create": create, "start": start, "delete": delete, "total": total}
+
+
+def killed_cycle(runtime: Runtime, bundle: Path) -> dict[str, float]:
+    """The commands that the other cycle has not."""
+    _, pid = runtime.create(bundle)
+    state = runtime("state", "c")
+    kill = runtime("kill", "c", "KILL")
+    os.waitpid(pid, 0)
+    runtime("delete", "c")
+    return {"state": state, "kill": kill}
+
+
+def whole_rows(urunc: Runtime, peers: list[Runtime], bundle: Path, rounds: int) -> list[Row]:
+    """The life of a container, and the commands alone."""
+    everybody = [urunc, *peers]
+    busy = collect(everybody, rounds, lambda runtime: cycle(runtime, bundle))
+    paused = collect(everybody, max(rounds // 3, 15), idle(lambda runtime: cycle(runtime, bundle)))
+    killed = collect(everybody, rounds, lambda runtime: killed_cycle(runtime, bundle))
+    targets = {"crun": (0.7, 0.45), "runc": (0.35, 0.35)}
+    rows = []
+    for peer in (peer.name for peer in peers):
+        back_to_back, with_pauses = targets.get(peer, (1.0, 1.0))
+        ours, theirs = busy["urunc"], busy[peer]
+        rested = paused["urunc"]["total"], paused[peer]["total"]
+        rows += [
+            Row(f"create + start + exit + delete / {peer}", back_to_back, ours["total"], theirs["total"]),
+            Row(f"the same / {peer}, {IDLE_S} s of idleness before", with_pauses, *rested),
+        ]
+    for what, found in (("start", busy), ("state", killed), ("kill", killed), ("delete", busy)):
+        rows.append(Row(f"{what} / crun", 0.4, found["urunc"][what], found["crun"][what]))
+    return rows
+
+
+def create_row(urunc: Runtime, bundle: Path, rounds: int) -> Row:
+    """Create against the start of an interpreter that does nothing."""
+    python = Runtime("python3", PYTHON[0], urunc.root)
+
+    def once(runtime: Runtime) -> dict[str, float]:
+        if runtime is python:
+            return {"time": python.spawn(*PYTHON)}
+        return {"time": removed(urunc, bundle)}
+
+    found = collect([urunc, python], rounds, once)
+    return Row("create / python3 -I -S -c pass", 1.25, found["urunc"]["time"], found["python3"]["time"])
+
+
+def removed(urunc: Runtime, bundle: Path, name: str = "c") -> float:
+    took, pid = urunc.create(bundle, name)
+    urunc("delete", "--force", name)
+    os.waitpid(pid, 0)
+    return took
+
+
+def grown(bundle: Path, directory: Path, size: int) -> Path:
+    """A bundle whose config.json has `size` bytes: more environment, mounts and annotations, as orchestrators write."""
+    config = json.loads((bundle / "config.json").read_text())
+    number = 0
+    while len(json.dumps(config)) < size:
+        number += 1
+        config["process"]["env"].append(f"SERVICE_{number}_PORT_8080_TCP_ADDR=10.0.{number % 256}.1")
+        config["annotations"][f"io.kubernetes.example/key-{number}"] = f"value {number} " + "x" * 40
+    made = directory / f"grown-{size}"
+    made.mkdir()
+    (made / "rootfs").symlink_to(bundle / "rootfs")
+    (made / "config.json").write_text(json.dumps(config))
+    return made
+
+
+def flat_rows(urunc: Runtime, bundle: Path, directory: Path, rounds: int) -> list[Row]:
+    """Create with more of everything against create as it is."""
+    crowded = Runtime("crowded", urunc.program, Path("/run/urunc-bench-crowded"))
+    configured = Runtime("configured", urunc.program, urunc.root)
+    toml = directory / "config.toml"
+    toml.write_text('accelerator = "auto"\n[monitors.qemu]\npath = "/usr/bin/qemu-system-x86_64"\n')
+    configured.environment = {**urunc.environment, "URUNC_CONFIG_FILE": str(toml)}
+    crowded.root.mkdir()
+    _, first = crowded.create(bundle, "first")
+    for number in range(1000):
+        shutil.copytree(crowded.root / "first", crowded.root / f"other{number}", ignore=lambda *_: ["start.sock"])
+    variants: dict[str, tuple[Runtime, Path]] = {
+        "plain": (urunc, bundle),
+        "a config.json of 10 kB": (urunc, grown(bundle, directory, 10_000)),
+        "a config.json of 200 kB": (urunc, grown(bundle, directory, 200_000)),
+        "1,000 containers under --root": (crowded, bundle),
+        "a config.toml": (configured, bundle),
+    }
+    found: dict[str, list[float]] = {what: [] for what in variants}
+    for _ in range(rounds + 2):
+        for what, (runtime, path) in variants.items():
+            found[what].append(removed(runtime, path))
+    crowded("delete", "--force", "first")
+    os.waitpid(first, 0)
+    shutil.rmtree(crowded.root)
+    plain = found.pop("plain")[2:]
+    return [Row(f"create with {what} / without", 1.2, times[2:], plain) for what, times in found.items()]
+
+
+def mounts_row(urunc: Runtime, bundle: Path, directory: Path, rounds: int) -> Row:
+    """In turns of ten: making the mounts each time would be most of the time."""
+    found: dict[str, list[float]] = {"few": [], "many": []}
+    for _ in range(max(rounds // 10, 3)):
+        found["few"] += [removed(urunc, bundle) for _ in range(12)][2:]
+        places = [directory / f"mount{number}" for number in range(500)]
+        for place in places:
+            place.mkdir(exist_ok=True)
+            mount("tmpfs", place)
+        found["many"] += [removed(urunc, bundle) for _ in range(12)][2:]
+        for place in places:
+            LIBC.umount2(str(place).encode(), 2)
+    return Row("create with 500 more mounts on the host / without", 1.2, found["many"], found["few"])
+
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def mount(kind: str, place: Path) -> None:
+    if LIBC.mount(kind.encode(), str(place).encode(), kind.encode(), 0, None) < 0:
+        raise OSError(ctypes.get_errno(), f"mount {place}")
+
+
+# maxrss of a process counts what its parent was when it was spawned: this one is small
+PEAK = r"""
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+    struct rusage usage;
+    pid_t pid = fork();
+    if (pid == 0)
+        execv(argv[2], argv + 2);
+    FILE *file = fopen(argv[1], "w");
+    int failed = pid < 0 || !file || wait4(pid, &(int){0}, 0, &usage) < 0 || fprintf(file, "%ld", usage.ru_maxrss) < 0;
+    return failed || fclose(file) || argc < 3;
+}
+"""
+
+
+def memory(urunc: Runtime, bundle: Path, directory: Path) -> list[tuple[str, float, float]]:
+    """Rows of MB and what they may be: the peak of create, what waits, what stays beside the monitor while it runs."""
+    kib = directory / "peak"
+    words = ("create", "--bundle", bundle, "--pid-file", urunc.root / "pid", "c")
+    urunc.spawn(compiled(directory, "maxrss", PEAK), kib, urunc.program, "--root", urunc.root, *words)
+    pid = int((urunc.root / "pid").read_text())
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    waiting = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Rss:"))
+    beside = len(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()) - 1
+    urunc("delete", "--force", "c")
+    os.waitpid(pid, 0)
+    return [
+        ("peak of create, MB", int(kib.read_text()) / 1000, 16),
+        ("what waits between create and start, MB", waiting / 1000, 1),
+        ("processes beside the container's own", float(beside), 0),
+    ]
+
+
+def compiled(directory: Path, name: str, source: str) -> Path:
+    """A static program of one file."""
+    command = ["gcc", "-O2", "-static", "-x", "c", "-", "-o", str(directory / name)]
+    subprocess.run(command, input=source, text=True, check=True)
+    return directory / name
+
+
+def planner_row(urunc: Runtime, crun: Runtime, bundle: Path, rounds: int) -> Row:
+    """With the resident planner, which is started here."""
+    argv = [str(URUNC), "planner"]
+    streams = [(os.POSIX_SPAWN_DUP2, NULL, fd) for fd in (0, 1, 2)]
+    pid = os.posix_spawn(argv[0], argv, urunc.environment, file_actions=streams)
+    try:
+        end = time.monotonic() + DEADLINE_S
+        while not Path("/run/urunc/@planner").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        found = collect([urunc, crun], rounds, lambda runtime: cycle(runtime, bundle))
+    finally:
+        os.kill(pid, 15)
+        os.waitpid(pid, 0)
+    times = found["urunc"]["total"], found["crun"]["total"]
+    return Row("create + start + exit + delete with the planner / crun", 0.35, *times)
+
+
+def main() -> int:
+    """Measure, print, write; 1 if a row is missed."""
+    parser = argparse.ArgumentParser(prog="ci/bench", description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, beside it the chart as SVG")
+    parser.add_argument("--peer", action="append", default=[], metavar="PATH", help="one more OCI runtime")
+    parser.add_argument("--rounds", type=int, default=60, help="default: 60")
+    options = parser.parse_args()
+    LIBC.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: containers' processes are ours to wait for
+    with tempfile.TemporaryDirectory(prefix="urunc-bench-") as name:
+        rows, sizes = measure(Path(name), {**PEERS, **{Path(path).name: path for path in options.peer}}, options.rounds)
+    print(*[row.line() for row in rows], sep="\n")
+    for what, value, most in sizes:
+        print(f"{what:<66} {value:6.1f}                  <= {most:<5} {'met' if value <= most else 'MISSED'}")
+    if options.json:
+        document = {"machine": os.uname().release, "cpus": os.cpu_count(), "rows": [row.document() for row in rows]}
+        document["sizes"] = [{"what": what, "value": value, "target": most} for what, value, most in sizes]
+        options.json.write_text(json.dumps(document, indent=1) + "\n")
+        options.json.with_suffix(".svg").write_text(chart([(r.what, r.ratio, r.low, r.high, r.target) for r in rows]))
+    return int(any(row.missed for row in rows) or any(value > most for _, value, most in sizes))
+
+
+def measure(directory: Path, peers: dict[str, str], rounds: int) -> tuple[list[Row], list[tuple[str, float, float]]]:
+    true = compiled(directory, "true", "int main(void) { return 0; }")
+    guest = spt_build.build(guest_cache.default_cache())["hello"]
+    bundle = write_bundle(directory / "bundle", {"guest": guest, "true": true}, CONFIG)
+    for place in ("proc", "dev"):
+        (bundle / "rootfs" / place).mkdir()
+    runtimes = [Runtime(name, path, Path(f"/run/urunc-bench-{name}")) for name, path in peers.items()]
+    urunc = Runtime("urunc", str(URUNC), Path("/run/urunc-bench-urunc"))
+    for runtime in (urunc, *runtimes):
+        runtime.root.mkdir(0o700)
+    rows = whole_rows(urunc, runtimes, bundle, rounds)
+    rows.append(create_row(urunc, bundle, rounds))
+    rows += flat_rows(urunc, bundle, directory, rounds)
+    rows.append(mounts_row(urunc, bundle, directory, rounds))
+    rows.append(planner_row(urunc, runtimes[0], bundle, rounds))
+    return [row.judge() for row in rows], memory(urunc, bundle, directory)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
