@@ -121,7 +121,8 @@ def _explained(error: Exception) -> str:
     if isinstance(error, UruncError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
-        path = error.filename if isinstance(error.filename, str) else os.fsdecode(error.filename or b"")
+        named = error.filename if isinstance(error.filename, (str, bytes)) else b""  # a descriptor has no name
+        path = os.fsdecode(named)
         place = " ".join(part for part in (getattr(error, "step", ""), path) if part)
         reason = error.strerror[:1].lower() + error.strerror[1:]
         return f"{place}: {reason}" if place else reason

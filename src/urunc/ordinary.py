@@ -69,6 +69,7 @@ class Process(Launch):
         between, last = hooks.inside(spec, self.container.id, -1, self._inner_pid())
         tree = replace(_tree(spec), groups=self.group_directories)
         console = slots + 1
+        filters = tuple(("seccomp", flags, program) for flags, program in host.filters)
         operations = (
             ("stage", "root"),
             *plan.console_of(spec, self.request.console_socket, console, owner(spec) or (spec.uid, spec.gid)),
@@ -84,9 +85,12 @@ class Process(Launch):
             ("stage", "enter"),
             *last,
             ("stage", "exec"),
+            # without no_new_privs it takes a capability to load a filter, so the profile is that of a process which
+            # has yet to become the container's user, as with runc
+            *(() if spec.no_new_privileges else filters),
             *_credentials(spec, chosen, machine),
             *(("keep", slot, int(file.role)) for slot, file in enumerate(host.files, 1)),
-            *(("seccomp", flags, program) for flags, program in host.filters),
+            *(filters if spec.no_new_privileges else ()),
             ("exec", spec.args[0], spec.args, _environment(spec)),
         )
         return plan.Plan(operations=operations, files=host.files)

@@ -283,7 +283,11 @@ def build(
 def open_(request: "Request", *, locked: bool, force: bool = False) -> "stored.Container":
     """Open an existing container of ours; become the fallback runtime for one of its own."""
     container = stored.open_(request.root, request.id, locked=locked)
-    owner = container.owner()
+    try:
+        owner = container.owner()
+    except BaseException:
+        container.__exit__()  # its lock, too: the next thing that the caller does may be to remove it
+        raise
     if owner == "fallback":
         container.__exit__()
         if not request.hands_over:
