@@ -85,7 +85,7 @@ def runs() -> Iterator[Run]:
             yield Run(monitor, "wait", ("timer",), solo5)
             yield Run(monitor, "wait", ("sleep",), solo5, "waiting", signal=signal.SIGTERM)
             yield Run(monitor, "block", ("copy",), {**solo5, "block": "/disk.img"})
-            yield Run(monitor, "net", (), solo5, signal=signal.SIGTERM, network=True)
+            yield Run(monitor, "net", ("10.9.8.7", "1"), solo5, "address", signal=signal.SIGTERM, network=True)
     if shutil.which("firecracker"):
         yield Run("firecracker", "hello", ("/app", "one"), {"unikernelType": "linux", "accelerator": "kvm"})
 

@@ -128,6 +128,7 @@ REVIEWED = {
     "ioctl": 16,
     "lgetxattr": 192,
     "linkat": 265,
+    "listen": 50,
     "llistxattr": 195,
     "lremovexattr": 198,
     "lseek": 8,

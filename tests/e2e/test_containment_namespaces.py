@@ -92,6 +92,37 @@ def owner(pid: int, kind: str) -> int:
         os.close(found)
 
 
+NETWORK = """
+pid=$(sed 's/.*"pid": *\\([0-9]*\\).*/\\1/')
+exec nsenter -t "$pid" -n sh -ec '
+ip link add eth0 type veth peer name other
+ip addr add 10.9.8.7/24 dev eth0
+ip link set eth0 up; ip link set other up'
+"""
+
+
+@pytest.mark.parametrize("monitor", ["spt", "qemu"])
+def test_a_tap_is_the_users_in_a_user_namespace(urunc: Runtime, bundle: Make, monitor: str) -> None:
+    """By name for the tender, which may open it as nobody but its owner; by descriptor for QEMU."""
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", NETWORK], "env": [f"PATH={os.environ['PATH']}"]}
+    user = {"uid": 5000, "gid": 6}
+    args = ["10.9.8.7", "1"] if monitor == "spt" else ["/app", "echo"]  # an address to answer at, so many times
+    changes = {
+        "process": {"user": user, "args": args},
+        "linux": {**of(*KINDS), **MAPS},
+        "hooks": {"createRuntime": [hook]},
+    }
+    made = bundle(monitor, **changes)
+    if monitor == "spt":
+        shutil.copy(spt_build.build(build.default_cache())["net"], made / "rootfs/hello")
+    urunc.good("create", "--bundle", made, "c")
+    urunc.good("start", "c")
+    pid = int(urunc.state()["pid"])
+
+    assert alive(pid)
+    until(lambda: any("/dev/net/tun" in line for line in cage.descriptors(pid)), "the monitor holds its tap")
+
+
 def test_the_same_namespaces_as_runc_gives(urunc: Runtime, bundle: Make, tmp_path: Path) -> None:
     """Of one config.json: which are new, the maps, the ids."""
     linux = {**of(*KINDS), **MAPS}
