@@ -19,6 +19,7 @@ enum {
     FP_MOUNT_ATTR_NOSUID = 0x2,
     FP_MOUNT_ATTR_NODEV = 0x4,
     FP_MOUNT_ATTR_NOEXEC = 0x8,
+    FP_MOUNT_ATTR_IDMAP = 0x100000,
     FP_AT_RECURSIVE = 0x8000,
     FP_AT_EMPTY_PATH = 0x1000,
     FP_RESOLVE_NO_MAGICLINKS = 0x02,
@@ -68,6 +69,13 @@ static inline int fp_mount_setattr(int fd, unsigned flags, uint64_t set, uint64_
 {
     struct fp_mount_attr attributes = {.attr_set = set, .attr_clr = clear};
     return (int)syscall(SYS_mount_setattr, fd, "", flags | FP_AT_EMPTY_PATH, &attributes, sizeof(attributes));
+}
+
+/* Files belong to whom the user namespace maps their owners to (mount_setattr(2)). */
+static inline int fp_mount_idmap(int fd, int userns_fd)
+{
+    struct fp_mount_attr attributes = {.attr_set = FP_MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns_fd};
+    return (int)syscall(SYS_mount_setattr, fd, "", FP_AT_EMPTY_PATH, &attributes, sizeof(attributes));
 }
 
 static inline int fp_pivot_root(const char *new_root, const char *put_old)

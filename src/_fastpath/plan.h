@@ -27,7 +27,7 @@
     X(SYMLINK, "symlink", "ss")        /* target, path in the root */                                                  \
     X(NODE, "node", "siii")            /* path in the root, mode with S_IFCHR or S_IFBLK, major, minor */              \
     X(CLONE_TREE, "clone_tree", "isi") /* slot, host directory, attributes (MOUNT_ATTR_*): recursive, detached */      \
-    X(CLONE_FILE, "clone_file", "ii")  /* slot (becomes a detached mount of what it was), attributes */                \
+    X(CLONE_FILE, "clone_file", "ii")  /* slot (becomes a detached mount of what it was), the same */                  \
     X(INITRD, "initrd", "sni") /* path in the root, slots of archives to begin with, 1: without the last trailer */    \
     X(INITRD_FILE, "initrd_file", "ssib") /* path in the root, name in it, mode, content */                            \
     X(INITRD_TREE, "initrd_tree", "sss")  /* path in the root, name in it ("": what is below), path on the host */     \

@@ -5,6 +5,7 @@
 #include "execute.h"
 #include "kernel.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -71,10 +72,19 @@ static int create_node(int root, const struct fp_operation *operation, struct fp
     return set_mode(root, argument[0].text, argument[1].integer, error);
 }
 
+static int map_ids(const struct fp_sandbox *sandbox, int mount, struct fp_error *error)
+{
+    for (int i = 0; i < sandbox->join_count; i++)
+        if (sandbox->joins[i].type == CLONE_NEWUSER && fp_mount_idmap(mount, sandbox->joins[i].fd) == 0)
+            return 0;
+    return fp_fail(error, "map the ids of a file of the guest", "give it to a user of linux.uidMappings instead");
+}
+
 static int clone_mount(struct fp_sandbox *sandbox, int64_t slot, const char *path, int64_t attributes,
                        struct fp_error *error)
 {
-    bool by_path = path != NULL;
+    bool by_path = path != NULL, mapped = attributes & FP_MOUNT_ATTR_IDMAP;
+    attributes &= ~(int64_t)FP_MOUNT_ATTR_IDMAP;
     unsigned flags = FP_OPEN_TREE_CLONE | O_CLOEXEC | (by_path ? FP_AT_RECURSIVE : FP_AT_EMPTY_PATH);
     _cleanup_close_ int mount = fp_open_tree(by_path ? AT_FDCWD : sandbox->slots[slot], by_path ? path : "", flags);
     if (mount < 0)
@@ -83,6 +93,8 @@ static int clone_mount(struct fp_sandbox *sandbox, int64_t slot, const char *pat
     if (fp_mount_setattr(mount, by_path ? FP_AT_RECURSIVE : 0, (uint64_t)attributes,
                          by_path ? FP_MOUNT_ATTR_NOEXEC & ~(uint64_t)attributes : 0) < 0)
         return fp_fail(error, "mount_setattr", path);
+    if (mapped && map_ids(sandbox, mount, error) < 0)
+        return -1;
     set_slot(sandbox, slot, fp_take_fd(&mount));
     return 0;
 }

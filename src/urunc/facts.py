@@ -56,6 +56,7 @@ class Host(Record):
     block_devices: "tuple[tuple[int, int], ...]" = ()  # major, minor: files of the guest that are such
     directories: "tuple[str, ...]" = ()  # those sources of mounts that are directories
     filters: "tuple[tuple[int, bytes], ...]" = ()  # of seccomp: flags, struct sock_filter[]
+    idmapped: "tuple[str, ...]" = ()  # roles of files that belong to the container's users once their ids are mapped
     owner: "tuple[int, int] | None" = None  # uid and gid of the container's user out here; None: those of the spec
 
 

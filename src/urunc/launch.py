@@ -179,12 +179,18 @@ def filters(spec: "Spec", chosen: "Monitor", binary: str, *, debug: bool) -> "tu
 
 def owner(spec: "Spec") -> "tuple[int, int] | None":
     """Return whom the container's user is out here, None where its ids are the host's."""
+    return users(spec, ())[0]
+
+
+def users(spec: "Spec", files: "tuple[facts.File, ...]") -> "tuple[tuple[int, int] | None, tuple[str, ...]]":
+    """Return `owner`, and the roles of those files of the guest whose ids have to be mapped."""
     if all(namespace.type != "user" for namespace in spec.namespaces):
-        return None
+        return None, ()
     from . import userns
 
     maps = userns.maps(spec)
-    return userns.outside(maps.users, spec.uid), userns.outside(maps.groups, spec.gid)
+    mapped = tuple(file.role for file in files if userns.foreign(maps, os.fstat(file.fd).st_uid))
+    return (userns.outside(maps.users, spec.uid), userns.outside(maps.groups, spec.gid)), mapped
 
 
 def profile(spec: "Spec") -> "tuple[tuple[int, bytes], ...]":

@@ -23,7 +23,7 @@ from . import (
 from . import state as stored
 from ._record import replace
 from .errors import SpecError, StateError, UnikernelError, UruncError
-from .launch import Launch, advised, check_terminal, filters, owner
+from .launch import Launch, advised, check_terminal, filters, users
 from .request import Outcome
 from .trace import Trace, sinks
 
@@ -202,7 +202,8 @@ class Wanted:
         plan.sandbox(self.spec)
         self.host = facts.host(self.spec, self.unikernel, chosen, self.config)
         rows = filters(self.spec, chosen, self.host.binary, debug=self.debug)
-        self.host = replace(self.host, filters=rows, owner=owner(self.spec))
+        owned, mapped = users(self.spec, self.host.files)
+        self.host = replace(self.host, filters=rows, owner=owned, idmapped=mapped)
         self.trace.mark("facts of the host")
         self.notices = machine.check(self.spec, self.unikernel, guest, chosen, self.host)
         self.hints = machine.hints(self.spec, self.unikernel, guest, chosen, self.host)

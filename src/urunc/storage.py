@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Operation = tuple[object, ...]
 
-RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8  # MOUNT_ATTR_*, mount_setattr(2)
+RDONLY, NOSUID, NODEV, NOEXEC, IDMAP = 1, 2, 4, 8, 0x100000  # MOUNT_ATTR_*, mount_setattr(2)
 
 
 def disks(guest: "Guest", host: "Host", *, read_only: bool, name: str) -> "tuple[Disk, ...]":
@@ -56,7 +56,8 @@ def operations(host: "Host", machine: "Machine", slots: "dict[str, int]") -> "li
     for file in attached(host, machine):
         may_write = f"/guest/{file.role}" in writable
         made.append(("file", f"guest/{file.role}", 0o444, b""))
-        made.append(("clone_file", slots[file.role], (0 if may_write else RDONLY) | NOSUID | NODEV | NOEXEC))
+        attributes = (0 if may_write else RDONLY) | (IDMAP if file.role in host.idmapped else 0)
+        made.append(("clone_file", slots[file.role], attributes | NOSUID | NODEV | NOEXEC))
     return made
 
 

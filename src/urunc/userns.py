@@ -56,6 +56,12 @@ def outside(rows: "Map", number: int) -> int:
     return -1
 
 
+def foreign(found: Maps, uid: int) -> bool:
+    """Whether a file of `uid` is nobody's in the namespace, and somebody's if its ids are mapped (mount_setattr(2))."""
+    theirs = any(first <= uid < first + count for _, first, count in found.users)
+    return not theirs and outside(found.users, uid) >= 0
+
+
 def _read(path: str, file: str) -> "Map":
     try:
         lines = _fastpath.user_map(path, file).splitlines()

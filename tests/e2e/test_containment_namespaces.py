@@ -123,6 +123,21 @@ def test_a_tap_is_the_users_in_a_user_namespace(urunc: Runtime, bundle: Make, mo
     until(lambda: any("/dev/net/tun" in line for line in cage.descriptors(pid)), "the monitor holds its tap")
 
 
+def test_files_of_the_image_belong_to_the_users_of_the_namespace(urunc: Runtime, bundle: Make) -> None:
+    """By a mount with mapped ids: a kernel and a disk of root's, for root alone, which a guest reads and writes."""
+    keys = {"com.urunc.unikernel.block": "/disk.img"}
+    made = bundle(annotations=keys, process={"args": ["copy"]}, linux={**of(*KINDS), **MAPS})
+    shutil.copy(spt_build.build(build.default_cache())["block"], made / "rootfs/hello")
+    (made / "rootfs/disk.img").write_bytes(b"first sector    ".ljust(16384, b"\0"))
+    for name in ("hello", "disk.img"):
+        (made / "rootfs" / name).chmod(0o600)
+    ended = urunc("run", "--bundle", made, "c")
+
+    assert (0, "") == (ended.returncode, ended.stderr)
+    assert "\nwritten 512\n" in ended.stdout
+    assert 0 == (made / "rootfs/disk.img").stat().st_uid
+
+
 def test_the_same_namespaces_as_runc_gives(urunc: Runtime, bundle: Make, tmp_path: Path) -> None:
     """Of one config.json: which are new, the maps, the ids."""
     linux = {**of(*KINDS), **MAPS}
