@@ -182,15 +182,18 @@ class Bus:
 
 def _jeepney() -> "Any":
     """Return the library: the archive has none of its own, so this is what is installed for the machine's Python."""
+    try:
+        import jeepney  # the interpreter inside dist/urunc leaves here, for a whole one
+    except ImportError:
+        return _installed_jeepney()
+    return jeepney
+
+
+def _installed_jeepney() -> "Any":
+    import site
     import sys
 
-    places = [path for path in ("/usr/lib/python3/dist-packages",) if path not in sys.path]
-    try:
-        import site
-
-        places = [*site.getsitepackages(), *places]
-    except (ImportError, AttributeError):
-        pass  # an embedded interpreter without it
+    places = [*site.getsitepackages(), "/usr/lib/python3/dist-packages"]
     sys.path += [path for path in places if path not in sys.path]
     try:
         import jeepney
