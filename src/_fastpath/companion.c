@@ -8,6 +8,7 @@
 #include "kernel.h"
 #include "protocol.h"
 #include "qmp.h"
+#include "sector.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -118,13 +119,26 @@ int fp_companion_status(enum fp_exit_code code, int status, bool ran)
         return value / 2;
     if (code == FP_EXIT_SOLO5_VIRTIO && ran && value == DEBUG_EXIT_SOLO5)
         return 0;
+    if (code == FP_EXIT_SECTOR && ran) {
+        int told = fp_sector_read(FP_COMPANION_SECTOR);
+        return told >= 0 ? told : value ? value : FP_EXIT_NO_STATUS;
+    }
     return value;
+}
+
+/* What asks for an end is a press of the power button for a guest that listens to it, and has a program to tell. */
+static bool presses(int number)
+{
+    return companion.code == FP_EXIT_SECTOR && companion.qmp.fd >= 0 &&
+           (number == SIGTERM || number == SIGINT || number == SIGQUIT);
 }
 
 static void forward(int number)
 {
     int before = errno;
-    if (companion.monitor > 0)
+    if (presses(number))
+        fp_qmp_send(&companion.qmp, FP_QMP_POWERDOWN);
+    else if (companion.monitor > 0)
         kill(companion.monitor, number);
     errno = before;
 }

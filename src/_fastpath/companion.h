@@ -13,15 +13,18 @@ enum fp_exit_code {
     FP_EXIT_ISA_DEBUG,    /* 2n + 1 is the guest's n (QEMU, hw/misc/debugexit.c) */
     FP_EXIT_SOLO5_VIRTIO, /* 83 is the end of the guest, good or bad (Solo5, bindings/virtio/platform.c) */
     FP_EXIT_HALT,         /* the guest halts its processor for ever, which QMP tells; that is its end, with 0 */
+    FP_EXIT_SECTOR,       /* the guest has written it into a sector (sector.h), or has failed */
     FP_EXIT_COUNT
 };
 
 enum {
     FP_HELPERS_MAX = 8,
     FP_EXIT_HELPER_DIED = 125, /* of the container, as docker's for "the fault is not the program's" */
+    FP_EXIT_NO_STATUS = 125,   /* the guest has ended without a word: its kernel failed */
 };
 
-#define FP_COMPANION_NAME "urunc:[3:watch]"
+#define FP_COMPANION_SECTOR "/guest/status/sector"
+#define FP_COMPANION_NAME   "urunc:[3:watch]"
 
 /* Start a helper at once (operation `helper`), with credentials of its own; it ends with this process. */
 int fp_companion_helper(const struct fp_operation *operation, const int *slots, struct fp_error *error);

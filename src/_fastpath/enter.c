@@ -10,6 +10,7 @@
 #include "kernel.h"
 #include "protocol.h"
 #include "rootfs.h"
+#include "sector.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -177,6 +178,8 @@ int fp_enter_operation(const struct fp_operation *operation, int *slots, struct 
         return keep(slots, argument[0].integer, argument[1].integer, error);
     case FP_OP_HOOK:
         return run_hook(operation, slots, error);
+    case FP_OP_SECTOR:
+        return fp_sector_create(argument[0].text, error);
     case FP_OP_HELPER:
         return fp_companion_helper(operation, slots, error);
     case FP_OP_COMPANION:

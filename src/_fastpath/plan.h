@@ -75,6 +75,7 @@
     X(SECCOMP, "seccomp", "ib")      /* SECCOMP_FILTER_FLAG_*, struct sock_filter[] */                                 \
     X(HELPER, "helper", "isvviii")   /* slot that it finds under 3 (-1: none), path in the root, argv, environment,    \
                                         uid, gid, mask of its capabilities: a process that serves the monitor */       \
+    X(SECTOR, "sector", "s")         /* directory of the root, for the file that is a disk for the guest's status */   \
     X(COMPANION, "companion", "ii")  /* FP_EXIT_*, slot for the monitor's end of QMP (-1: none): what follows is for a \
                                         child, see companion.h */                                                      \
     X(KEEP, "keep", "ii")            /* slot, number (3 ...) that the monitor finds it under */                        \

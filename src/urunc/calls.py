@@ -26,8 +26,8 @@ REVIEWED = {
     ),
     "a directory shared over 9p, within the monitor's root": (
         "openat newfstatat fstat statfs fstatfs getdents64 readlinkat mkdirat mknodat unlinkat renameat renameat2"
-        " linkat symlinkat fchmod fchmodat fchownat utimensat ftruncate fgetxattr fsetxattr flistxattr fremovexattr"
-        " lgetxattr lsetxattr llistxattr lremovexattr"
+        " linkat symlinkat chmod fchmod fchmodat fchownat utimensat ftruncate fgetxattr fsetxattr flistxattr"
+        " fremovexattr lgetxattr lsetxattr llistxattr lremovexattr"
     ),
     "a console whose reader is slow or gone": "poll ppoll read write readv writev",
 }

@@ -5,7 +5,7 @@ The one rule: what cannot be given is refused here, before anything is made.
 
 from . import network, storage
 from .errors import HostError, SpecError, UnikernelError
-from .monitors import EXIT_CODES, Machine
+from .monitors import EXIT_CODES, Disk, Machine
 from .payload import Payload, init_of, payload, root_kind
 from .unikernels import Boot
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .unikernels import Guest, Interface
 
 MIB = 1 << 20
+STATUS = "/guest/status/sector"  # in the monitor's root: FP_COMPANION_SECTOR
 
 
 def check_pair(guest: "Guest", chosen: "Monitor") -> None:
@@ -40,7 +41,8 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
     boot = _boot(spec, unikernel, guest, chosen, host, net.interfaces[: len(nics)], len(disks))
     words = guest.words(boot)
     given = _payload(spec, guest, chosen, host, boot)
-    exit_code = dict(guest.status).get(chosen.name, "as-is")
+    exit_code = "sector" if boot.init == "uinit" else dict(guest.status).get(chosen.name, "as-is")
+    disks += (Disk(path=STATUS, id="urunc-status"),) if exit_code == "sector" else ()
     kernel_words = next((k.cmdline for k in host.config.kernels if k.name == unikernel.kernel), "")
     return Machine(
         binary=host.binary,
@@ -60,7 +62,7 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
         virtio=guest.virtio,
         debug_exit=guest.debug_exit,
         exit_code=exit_code,
-        qmp_fd=network.FIRST_FD + len(nics) if exit_code in EXIT_CODES else -1,
+        qmp_fd=network.FIRST_FD + len(nics) if exit_code in EXIT_CODES and chosen.qmp else -1,
     )
 
 
@@ -78,7 +80,8 @@ def check(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor
 
 def _payload(spec: "Spec", guest: "Guest", chosen: "Monitor", host: "Host", boot: Boot) -> Payload:
     # most guests of other frameworks have nothing to be asked: the modules of the others are not loaded for them
-    return payload(spec, guest, chosen, host, boot, "") if guest.uinit or spec.mounts else Payload()
+    status = f"/dev/vd{'abcdefghijklmnopqrstuvwxyz'[boot.disks]}" if boot.init == "uinit" else ""
+    return payload(spec, guest, chosen, host, boot, status) if guest.uinit or spec.mounts else Payload()
 
 
 def hints(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "Host") -> "tuple[str, ...]":

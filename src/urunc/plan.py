@@ -187,7 +187,8 @@ def _companion(machine: "Machine") -> "list[Operation]":
     """Return the step after which the monitor is a child; nothing for the machines that need no companion."""
     if machine.qmp_fd >= 0:
         return [("companion", EXIT_CODES[machine.exit_code], QMP_SLOT), ("keep", QMP_SLOT, machine.qmp_fd)]
-    return [("companion", 0, -1)] if machine.helpers else []
+    code = EXIT_CODES.get(machine.exit_code, 0)
+    return [("companion", code, -1)] if machine.helpers or code else []
 
 
 def text(operations: "tuple[Operation, ...]") -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     Operation = tuple[object, ...]
 
 INITRD = "guest/initrd"
+STATUS = "guest/status"
 SHARE_SLOT = 44  # the first of those for what is shared
 # linux/capability.h: a server of files gives them owners, and reads what is not its own
 CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID = 0, 1, 2, 3, 4
@@ -26,6 +27,7 @@ def initrd_bytes(machine: "Machine") -> int:
 def operations(host: "Host", machine: "Machine", slots: "dict[str, int]") -> "list[Operation]":
     """Return how initrd and shared directory come into the monitor's root."""
     made: list[Operation] = _initrd(machine.archive, host, slots) if machine.archive else []
+    made += [("directory", STATUS, 0o755)] if machine.exit_code == "sector" else []
     if machine.share:
         top = machine.share.path.lstrip("/")
         made.append(("directory", "proc", 0o555))
@@ -38,13 +40,14 @@ def operations(host: "Host", machine: "Machine", slots: "dict[str, int]") -> "li
 
 def attached(machine: "Machine") -> "list[Operation]":
     """Return how what is shared gets to its place, in the monitor's mount namespace."""
+    made: list[Operation] = [("sector", STATUS)] if machine.exit_code == "sector" else []
     if not machine.share:
-        return []
+        return made
     top = machine.share.path.lstrip("/")
     attaches = [
         ("attach", SHARE_SLOT + number, f"{top}/{name}") for number, (name, *_) in enumerate(machine.share.entries)
     ]
-    return [*attaches, ("proc", "proc")]  # QEMU changes modes through /proc/self/fd
+    return [*made, *attaches, ("proc", "proc")]  # QEMU changes modes through /proc/self/fd
 
 
 def capabilities(machine: "Machine") -> int:

@@ -34,7 +34,7 @@ class Containerd:
     def __init__(self, shims: Path, environment: dict[str, str] | None = None) -> None:
         # a unix socket's path has 107 bytes at most
         self.directory = Path(tempfile.mkdtemp(prefix="urunc-e2e-", dir="/tmp"))
-        self.namespace = f"{self.directory.name}x"  # a name of containerd does not end with _, one of mkdtemp may
+        self.namespace = self.directory.name.replace("_", "x")  # a containerd identifier does not end with one
         self.address = self.directory / "containerd.sock"
         self.snapshotter = "overlayfs" if overlayfs_works(self.directory) else "native"
         self.environment = {

@@ -16,7 +16,9 @@ COLD_EXTRAS = {
     "urunc.__main__": {"_imp"},  # a builtin: loads the native module
 }
 # long-running, a tool: may import what they like
-WARM = tuple(f"urunc.{name}" for name in ["aio", "api", "container", "pack", "planner", "pool", "shim", "spans"])
+WARM = tuple(
+    f"urunc.{name}" for name in ["aio", "api", "container", "modules", "pack", "planner", "pool", "shim", "spans"]
+)
 
 # From the bottom up: a module imports from the layers below its own, and a family from itself.
 LAYERS = (
@@ -32,7 +34,7 @@ LAYERS = (
     {"payload", "shared", "tsc"},
     {"machine", "plan", "systemd"},
     {"facts", "terminal"},
-    {"launch", "pack"},
+    {"launch", "modules", "pack"},
     {"ordinary"},
     {"runtime"},
     {"events", "foreground", "listing", "update"},

@@ -19,7 +19,7 @@ MODULES = {
     "spt": "spt",
 }
 # what a companion makes of an exit status (companion.h, enum fp_exit_code); with what is not here there is none
-EXIT_CODES = {"isa-debug-exit": 1, "solo5-virtio": 2, "halt": 3}
+EXIT_CODES = {"isa-debug-exit": 1, "solo5-virtio": 2, "halt": 3, "sector": 4}
 
 
 class Nic(Record):
@@ -129,6 +129,7 @@ class Monitor(Record):
     tap_nodes: "tuple[tuple[str, int, int], ...]" = ()
     capabilities: "tuple[str, ...]" = ()  # CAP_* that it cannot do without
     shares: "tuple[str, ...]" = ()  # ways of sharing a directory with the guest, the best first
+    qmp: bool = False  # whether it speaks QEMU's machine protocol
     seccomp: bool = False  # whether it brings a filter of its own
 
 

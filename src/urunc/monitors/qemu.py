@@ -124,5 +124,6 @@ MONITOR = Monitor(
     takes_tap="fd",
     tap_nodes=TUN,
     shares=("9pfs",),
+    qmp=True,
     seccomp=True,
 )
