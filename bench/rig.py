@@ -106,5 +106,3 @@ def idle(once: Once) -> Once:
         return once(runtime)
 
     return after_a_pause
-
-

@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum { HELPER_FD = 3, ASK_MS = 200, QUIT_MS = 2000, DEBUG_EXIT_SOLO5 = 83 };
+enum { HELPER_FD = 3, ASK_MS = 200, QUIT_MS = 2000, GONE_MS = 5000, DEBUG_EXIT_SOLO5 = 83 };
 
 struct helper {
     pid_t pid;
@@ -33,6 +33,9 @@ static struct {
     volatile pid_t monitor;
     struct helper helpers[FP_HELPERS_MAX];
     int helper_count;
+    const struct helper *gone; /* it has ended in order: as it does when the monitor goes, too */
+    int gone_status;
+    int64_t gone_deadline;
 } companion = {.qmp = {.fd = -1}};
 
 static int drop_to(int64_t uid, int64_t gid, int64_t capabilities, struct fp_error *error)
@@ -66,8 +69,12 @@ static int execute_helper(const struct fp_operation *operation, const int *slots
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0)
         return fp_fail(error, "open", "/dev/null");
-    if (argument[0].integer >= 0 && dup2(slots[argument[0].integer], HELPER_FD) < 0)
+    int given = argument[0].integer < 0 ? -1 : slots[argument[0].integer];
+    /* the one that has the number already would be closed at exec: dup2 leaves it as it is */
+    if (given == HELPER_FD ? fcntl(given, F_SETFD, 0) < 0 : given >= 0 && dup2(given, HELPER_FD) < 0)
         return fp_fail(error, "dup", path);
+    if (argument[7].integer && dup2(null, 2) < 0)
+        return fp_fail(error, "open", "/dev/null");
     if (drop_to(argument[4].integer, argument[5].integer, argument[6].integer, error) < 0)
         return -1;
     fp_default_signals();
@@ -186,6 +193,23 @@ static _Noreturn void helper_died(const struct helper *helper, int status)
     finish(FP_EXIT_HELPER_DIED);
 }
 
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
+}
+
+/* One that serves the monitor ends when the monitor closes its end, which may be seen before the monitor's own end. */
+static void helper_ended(const struct helper *helper, int status)
+{
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        helper_died(helper, status);
+    companion.gone = helper;
+    companion.gone_status = status;
+    companion.gone_deadline = now_ms() + GONE_MS;
+}
+
 /* Everything that has ended; as pid 1 of a namespace we get orphans, too. */
 static void reap(bool *halted)
 {
@@ -199,15 +223,10 @@ static void reap(bool *halted)
         }
         for (int i = 0; i < companion.helper_count; i++)
             if (companion.helpers[i].pid == pid)
-                helper_died(&companion.helpers[i], status);
+                helper_ended(&companion.helpers[i], status);
     }
-}
-
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
+    if (companion.gone && now_ms() >= companion.gone_deadline)
+        helper_died(companion.gone, companion.gone_status);
 }
 
 /* Of a guest that halts: ask for the registers now and then; when it has, have QEMU quit, or end it. */
@@ -232,7 +251,7 @@ static _Noreturn void watch(const sigset_t *open)
     int64_t deadline = 0;
     for (;;) {
         reap(&halted);
-        int wait_ms = companion.code == FP_EXIT_HALT ? watch_halt(&halted, &deadline) : -1;
+        int wait_ms = companion.code == FP_EXIT_HALT ? watch_halt(&halted, &deadline) : companion.gone ? ASK_MS : -1;
         struct timespec wait = {.tv_nsec = wait_ms * 1000000L};
         struct pollfd one = {.fd = companion.qmp.fd, .events = POLLIN};
         ppoll(&one, 1, wait_ms < 0 ? NULL : &wait, open);

@@ -11,6 +11,7 @@
 #include "protocol.h"
 #include "rootfs.h"
 #include "sector.h"
+#include "vhost.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -178,6 +179,8 @@ int fp_enter_operation(const struct fp_operation *operation, int *slots, struct 
         return keep(slots, argument[0].integer, argument[1].integer, error);
     case FP_OP_HOOK:
         return run_hook(operation, slots, error);
+    case FP_OP_VHOST:
+        return fp_vhost_create(argument[0].text, slots, argument[1].integer, argument[2].integer, error);
     case FP_OP_SECTOR:
         return fp_sector_create(argument[0].text, error);
     case FP_OP_HELPER:

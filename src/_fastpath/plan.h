@@ -73,8 +73,10 @@
     X(CAPABILITIES, "capabilities", "iiii") /* masks: effective, permitted, inheritable, ambient */                    \
     X(NO_NEW_PRIVILEGES, "no_new_privileges", "")                                                                      \
     X(SECCOMP, "seccomp", "ib")      /* SECCOMP_FILTER_FLAG_*, struct sock_filter[] */                                 \
-    X(HELPER, "helper", "isvviii")   /* slot that it finds under 3 (-1: none), path in the root, argv, environment,    \
-                                        uid, gid, mask of its capabilities: a process that serves the monitor */       \
+    X(HELPER, "helper", "isvviiii")  /* slot that it finds under 3 (-1: none), path in the root, argv, environment,    \
+                                        uid, gid, mask of its capabilities, 1: no standard error; it serves the        \
+                                        monitor */                                                                     \
+    X(VHOST, "vhost", "sii")         /* path in the root, slots for the listening and the connected end */             \
     X(SECTOR, "sector", "s")         /* directory of the root, for the file that is a disk for the guest's status */   \
     X(COMPANION, "companion", "ii")  /* FP_EXIT_*, slot for the monitor's end of QMP (-1: none): what follows is for a \
                                         child, see companion.h */                                                      \

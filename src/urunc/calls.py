@@ -24,6 +24,7 @@ REVIEWED = {
     "a control socket that is inherited": (
         "listen accept4 recvmsg sendmsg recvfrom getsockname getpeername getsockopt setsockopt shutdown"
     ),
+    "a device that another process serves (vhost-user)": "socketpair sendmsg recvmsg",
     "a directory shared over 9p, within the monitor's root": (
         "openat newfstatat fstat statfs fstatfs getdents64 readlinkat mkdirat mknodat unlinkat renameat renameat2"
         " linkat symlinkat chmod fchmod fchmodat fchownat utimensat ftruncate fgetxattr fsetxattr flistxattr"

@@ -171,6 +171,7 @@ REVIEWED = {
     "set_robust_list": 273,
     "setsockopt": 54,
     "shutdown": 48,
+    "socketpair": 53,
     "statfs": 137,
     "symlinkat": 266,
     "sysinfo": 99,

@@ -87,7 +87,17 @@ def operations(spec: "Spec", chosen: "Monitor", machine: "Machine", for_files: i
 
 def _helper(helper: "Helper") -> "Operation":
     mask = sum(1 << capability for capability in helper.capabilities)
-    return ("helper", helper.slot, helper.path, helper.argv, helper.env, helper.uid, helper.gid, mask)
+    return (
+        "helper",
+        helper.slot,
+        helper.path,
+        helper.argv,
+        helper.env,
+        helper.uid,
+        helper.gid,
+        mask,
+        int(helper.quiet),
+    )
 
 
 def _scheduling(spec: "Spec") -> "list[Operation]":

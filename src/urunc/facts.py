@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .unikernels import Interface
 
 PROGRAM_DIRECTORIES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/opt/urunc/bin")
+VIRTIOFSD = ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd")  # newer one first; Debian 12 has the other
 URUNC_JSON_MAX = 1 << 20  # bytes
 AF_INET, AF_INET6 = 2, 10  # of Linux; the socket module takes 5 ms to import
 # by the target of the ABI note (elf_abi.h)
@@ -54,6 +55,7 @@ class Host(Record):
     cgroups: "tuple[tuple[str, str, str, str], ...]" = ()  # of _fastpath.cgroup_layout
     tsc_khz: int = 0  # where a guest may need it: on the machine microvm
     block_devices: "tuple[tuple[int, int], ...]" = ()  # major, minor: files of the guest that are such
+    virtiofsd: str = ""  # path in the tree; "" if the host has none
     directories: "tuple[str, ...]" = ()  # those sources of mounts that are directories
     filters: "tuple[tuple[int, bytes], ...]" = ()  # of seccomp: flags, struct sock_filter[]
     idmapped: "tuple[str, ...]" = ()  # roles of files that belong to the container's users once their ids are mapped
@@ -118,6 +120,7 @@ def host(spec: "Spec", unikernel: "Unikernel", monitor: "Monitor", config: "Conf
             cgroups=_fastpath.cgroup_layout(),
             tsc_khz=_tsc_khz_if_asked(unikernel, config),
             block_devices=storage.block_devices(tuple(os.fstat(file.fd) for file in opened)),
+            virtiofsd=next((path for path in VIRTIOFSD if tree and os.path.exists(tree + path)), ""),
             directories=_directories(spec),
         )
     except BaseException:

@@ -4,9 +4,11 @@ The one rule: what cannot be given is refused here, before anything is made.
 """
 
 from . import network, storage
+from ._record import replace
 from .errors import HostError, SpecError, UnikernelError
 from .monitors import EXIT_CODES, Disk, Machine
 from .payload import Payload, init_of, payload, root_kind
+from .shared import virtiofsd
 from .unikernels import Boot
 
 TYPE_CHECKING = False
@@ -55,7 +57,10 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
         nics=nics,
         disks=disks,
         archive=given.archive,
-        share=given.share,
+        share=given.share and replace(given.share, fd=network.FIRST_FD + len(nics) + 1),
+        helpers=(virtiofsd(host.virtiofsd, given.share.path),)
+        if given.share and given.share.kind == "virtiofs"
+        else (),
         type=_type(unikernel, guest, host),
         cpu=guest.cpu,
         acpi=guest.acpi,

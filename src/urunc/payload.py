@@ -52,12 +52,13 @@ def root_kind(unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "
     if unikernel.initrd:
         return "initrd"
     wanted = next((kernel.root for kernel in host.config.kernels if kernel.name == unikernel.kernel), "")
-    possible = (*(kind for kind in chosen.shares if kind in guest.roots), "rootfs")
+    kinds = [kind for kind in chosen.shares if kind in guest.roots and (kind != "virtiofs" or host.virtiofsd)]
+    possible = (*kinds, "rootfs")
     if not wanted:
         return possible[0]
     kind = "rootfs" if wanted == "initrd" else wanted
     if kind not in possible:
-        raise UnikernelError(f"linux.kernels.{unikernel.kernel}.root {wanted}: {chosen.name} has none: use initrd")
+        raise UnikernelError(f"linux.kernels.{unikernel.kernel}.root {wanted}: {chosen.name} has none here: use initrd")
     return kind
 
 

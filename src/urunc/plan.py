@@ -107,6 +107,7 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
         ("stage", "exec"),
         *credentials.operations(spec, chosen, machine, shared.capabilities(machine)),
         *_companion(machine),
+        *shared.kept(machine),
         *network.kept(chosen, machine, NIC_SLOT),
         *(("seccomp", flags, program) for flags, program in host.filters),
         _exec(host, slots, chosen.argv(machine)),

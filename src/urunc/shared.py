@@ -3,6 +3,7 @@
 The one rule: what is shared read-only cannot be written by the monitor either.
 """
 
+from .monitors import Helper
 from .storage import NODEV, NOSUID, RDONLY
 
 TYPE_CHECKING = False
@@ -14,9 +15,16 @@ if TYPE_CHECKING:
 
 INITRD = "guest/initrd"
 STATUS = "guest/status"
+PROCESSES = "guest/processes"
+LISTENING_SLOT, CONNECTED_SLOT = 29, 30  # of virtiofsd and of the monitor
 SHARE_SLOT = 44  # the first of those for what is shared
 # linux/capability.h: a server of files gives them owners, and reads what is not its own
 CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID = 0, 1, 2, 3, 4
+CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_SYS_CHROOT = 6, 7, 8, 18
+# it takes on the guest's user for each request, enters the directory, and drops the last two and its bounding set
+VIRTIOFSD_CAPABILITIES = (
+    *(CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_SYS_CHROOT),
+)
 
 
 def initrd_bytes(machine: "Machine") -> int:
@@ -30,7 +38,9 @@ def operations(host: "Host", machine: "Machine", slots: "dict[str, int]") -> "li
     made += [("directory", STATUS, 0o755)] if machine.exit_code == "sector" else []
     if machine.share:
         top = machine.share.path.lstrip("/")
-        made.append(("directory", "proc", 0o555))
+        made += [("directory", path, 0o555) for path in ("proc", "proc/sys", "proc/sys/fs", PROCESSES)]
+        # the processes alone, and of the kernel's parameters the one that virtiofsd asks for
+        made += [("symlink", f"/{PROCESSES}/self", "proc/self"), ("file", "proc/sys/fs/file-max", 0o444, b"65536\n")]
         made += [("directory", top, 0o755), ("directory", f"{top}/volumes", 0o755)]
         for number, (name, source, read_only, directory) in enumerate(machine.share.entries):
             made.append(("directory", f"{top}/{name}", 0o755) if directory else ("file", f"{top}/{name}", 0o644, b""))
@@ -47,7 +57,31 @@ def attached(machine: "Machine") -> "list[Operation]":
     attaches = [
         ("attach", SHARE_SLOT + number, f"{top}/{name}") for number, (name, *_) in enumerate(machine.share.entries)
     ]
-    return [*made, *attaches, ("proc", "proc")]  # QEMU changes modes through /proc/self/fd
+    if machine.share.kind == "virtiofs":
+        made.append(("vhost", f"{top}.sock", LISTENING_SLOT, CONNECTED_SLOT))
+    return [*made, *attaches, ("proc", PROCESSES)]  # whoever serves files changes modes through /proc/self/fd
+
+
+def kept(machine: "Machine") -> "list[Operation]":
+    """Return how the monitor gets its connection to virtiofsd."""
+    is_virtiofs = machine.share is not None and machine.share.kind == "virtiofs"
+    return [("keep", CONNECTED_SLOT, machine.share.fd)] if machine.share and is_virtiofs else []
+
+
+def virtiofsd(path: str, directory: str) -> Helper:
+    """Return the server of `directory`: root with what it takes to give files their owners, in a root of its own.
+
+    The words are those that Debian 12's has in common with the newer one.
+    """
+    words = (f"/.monitor{path}", "--fd=3", "-f", "--rlimit-nofile=0", "-o", f"source={directory}")
+    options = "sandbox=chroot,cache=auto,xattr,modcaps=-mknod:-setfcap"
+    return Helper(
+        path=words[0],
+        argv=(*words, "-o", options),
+        capabilities=VIRTIOFSD_CAPABILITIES,
+        slot=LISTENING_SLOT,
+        quiet=True,  # Debian 12's calls it an error when the monitor goes
+    )
 
 
 def capabilities(machine: "Machine") -> int:

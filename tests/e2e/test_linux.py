@@ -6,6 +6,7 @@ Boots are dear under emulation, so each test asks one of them for all that it ca
 import contextlib
 import itertools
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from tests.e2e.containerd import Containerd, wait_until
 from tests.e2e.test_network import Lan
 from tests.guests import build, linux_build, linux_images
 
+from urunc import facts
 from urunc.pack import File, pack
 
 pytestmark = pytest.mark.e2e
@@ -112,6 +114,7 @@ def volumes(directory: Path) -> tuple[Path, Path, Path]:
 
 
 SCRIPT = """\
+grep -o "^urunc / [a-z0-9]*" /proc/mounts
 cat /etc/resolv.conf /secret/key
 (echo x >/secret/no) 2>/dev/null || echo refused
 echo "from the guest" >/data/written && chmod 640 /data/written && chown 33:44 /data/written
@@ -124,6 +127,7 @@ exit 7
 SAID = ["nameserver 10.1.2.3", "hidden", "refused", "init", "light blue two words", "0", "/dev/pts/ptmx", "/dev/shm"]
 
 
+# with the best there is, and with 9p
 @pytest.mark.parametrize("kernel", ["guest", "debian"])
 def test_an_ordinary_image_on_a_shared_rootfs(
     daemon: Containerd, busybox: str, name: str, tmp_path: Path, kernel: str
@@ -140,7 +144,8 @@ def test_an_ordinary_image_on_a_shared_rootfs(
 
     status, lines = run(daemon, busybox, name, options, "sh", "-c", SCRIPT, "two", "words")
 
-    assert (7, SAID) == (status, lines)
+    best = "virtiofs" if any(map(os.path.exists, facts.VIRTIOFSD)) else "9p"
+    assert (7, [f"urunc / {best if kernel == 'guest' else '9p'}", *SAID]) == (status, lines)
     written = data / "written"
     assert "from the guest\n" == written.read_text()
     assert (0o640, 33, 44) == (written.stat().st_mode & 0o7777, written.stat().st_uid, written.stat().st_gid)
@@ -178,6 +183,26 @@ def test_stop_lets_the_program_end(daemon: Containerd, busybox: str, name: str) 
 
     assert "exit code 200" in daemon.ctr("task", "delete", name).stderr
     assert "ready\nending\n" == log.read_text()
+
+
+@pytest.mark.skipif(not any(map(os.path.exists, facts.VIRTIOFSD)), reason="virtiofsd is missing")
+def test_the_end_of_virtiofsd_is_the_container_s(daemon: Containerd, busybox: str, name: str) -> None:
+    log = daemon.directory / f"{name}.log"
+    script = "echo ready; while :; do sleep 0.1; done"
+    daemon.ctr("run", "--detach", "--log-uri", f"file://{log}", *words(), busybox, name, "sh", "-c", script)
+    wait_until(lambda: log.exists() and "ready" in log.read_text(errors="replace"), "the program runs", BOOT_S)
+    pid = daemon.task_pid(name)
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    (server,) = (int(child) for child in children if "virtiofsd" in Path(f"/proc/{child}/comm").read_text())
+    # nothing of the host is in its reach but the rootfs, and its cage is not the monitor's
+    assert ["sys", "proc"] != os.listdir(f"/proc/{server}/root")
+    assert "share" not in os.listdir(f"/proc/{server}/root")
+
+    os.kill(server, signal.SIGKILL)
+    wait_until(lambda: daemon.task_status(name) == "STOPPED", "the container ends", BOOT_S)
+
+    assert "exit code 125" in daemon.ctr("task", "delete", name).stderr
+    assert "virtiofsd, which the monitor needs, was ended by signal 9: the container ends" in log.read_text()
 
 
 @pytest.mark.parametrize(

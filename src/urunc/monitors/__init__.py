@@ -61,6 +61,7 @@ class Share(Record):
     kind: str  # 9pfs, virtiofs
     path: str
     tag: str
+    fd: int = -1  # of the monitor's connection to the process that serves it (virtiofs)
     # name in it, what of the host is there, whether it is read-only, whether it is a directory
     entries: "tuple[tuple[str, str, bool, bool], ...]" = ()
 
@@ -79,6 +80,7 @@ class Helper(Record):
     gid: int = 0
     capabilities: "tuple[int, ...]" = ()  # CAP_*, include/uapi/linux/capability.h
     slot: int = -1  # of the plan: what it finds as descriptor 3
+    quiet: bool = False  # its messages are for nobody: else they are among the guest's errors
 
 
 class Machine(Record):

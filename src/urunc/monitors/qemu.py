@@ -42,6 +42,8 @@ def _control(machine: Machine) -> "list[str]":
 
 def _type(machine: Machine) -> str:
     options = [machine.type, f"accel={machine.accelerator}"]
+    if machine.share and machine.share.kind == "virtiofs":
+        options.append("memory-backend=memory")  # virtiofsd has the guest's memory mapped
     if machine.type == "microvm":
         # without ACPI QEMU writes the devices behind our command line, where they are arguments of the program
         return ",".join([*options, "acpi=on"])
@@ -65,6 +67,16 @@ def _devices(machine: Machine) -> "list[str]":
 
 
 def _share(machine: Machine, share: Share) -> "list[str]":
+    if share.kind == "virtiofs":
+        chardev = f"socket,id=share,fd={share.fd}"
+        bus = "device" if machine.type == "microvm" else "pci"
+        device = f"vhost-user-fs-{bus},chardev=share,queue-size=1024,tag={escaped(share.tag)}"
+        memory = f"memory-backend-memfd,id=memory,size={machine.memory_mib}M,share=on"
+        return ["-object", memory, "-chardev", chardev, "-device", device]
+    return _9p(machine, share)
+
+
+def _9p(machine: Machine, share: Share) -> "list[str]":
     """Return a directory by 9p.  Owners and modes are those of the files, as a container's are.
 
     remap: what is shared may be of several file systems, whose inode numbers are the same.
@@ -109,7 +121,10 @@ MONITOR = Monitor(
     binaries=("qemu-system-x86_64",),
     argv=argv,
     kvm="optional",
-    modules=("/usr/lib/*/qemu/accel-tcg-x86_64.so", "/usr/lib64/qemu/accel-tcg-x86_64.so"),
+    modules=(
+        *("/usr/lib/*/qemu/accel-tcg-x86_64.so", "/usr/lib64/qemu/accel-tcg-x86_64.so"),
+        *("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd"),
+    ),
     data=(
         "/usr/share/seabios/bios-256k.bin",
         "/usr/share/qemu/bios-256k.bin",
@@ -123,7 +138,7 @@ MONITOR = Monitor(
     kernels=("bzimage", "pvh", "multiboot"),
     takes_tap="fd",
     tap_nodes=TUN,
-    shares=("9pfs",),
+    shares=("virtiofs", "9pfs"),
     qmp=True,
     seccomp=True,
 )
