@@ -1,5 +1,9 @@
 """Writes the modules of the embedded interpreter, as embedded.c reads them: what a create loads, then the others.
 
+The size of a marshalled pair, 8 bytes; the pair: ((name, is a package, code), ...) in the order in which they are to
+run, ((name, is a package, begin, size), ...) of what may be imported later; the marshalled codes of these, one after
+the other, which stay where they are until somebody imports them.
+
 The one rule: code only, by the interpreter that will run it, and the same bytes for the same sources.
 """
 
@@ -27,13 +31,14 @@ def main() -> None:
     order = order_of_import()
     paths = {name_of(path, sources): path for path in sorted((sources / "urunc").rglob("*.py"))}
     first = tuple(entry(name, paths[name]) for name in order)
-    rest = tuple(
-        (name, is_package, marshal.dumps(code))
-        for name, is_package, code in (
-            entry(name, path) for name, path in paths.items() if name not in order and not name.startswith(LEFT_OUT)
-        )
-    )
-    content = marshal.dumps((first, rest))
+    others = [entry(name, path) for name, path in paths.items() if name not in order and not name.startswith(LEFT_OUT)]
+    index, codes = [], b""
+    for name, is_package, code in others:
+        marshalled = marshal.dumps(code)
+        index.append((name, is_package, len(codes), len(marshalled)))
+        codes += marshalled
+    pair = marshal.dumps((first, tuple(index)))
+    content = len(pair).to_bytes(8, "little") + pair + codes
     if not output.exists() or output.read_bytes() != content:
         output.write_bytes(content)
 
@@ -69,13 +74,23 @@ def name_of(path: Path, sources: Path) -> str:
 
 
 def entry(name: str, path: Path) -> tuple[str, bool, CodeType]:
-    """Name, whether it is a package, code."""
+    """Name, whether it is a package, code: without what nobody reads there, as reading it is a tenth of a create."""
     tree = ast.parse(path.read_bytes())
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
-            node.body[0] = ast.copy_location(ast.Pass(), node.body[0])  # nobody reads it there
+            node.body[0] = ast.copy_location(ast.Pass(), node.body[0])
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        if isinstance(node, ast.arg):
+            node.annotation = None
     code = compile(tree, f"urunc/{path.name}", "exec", dont_inherit=True, optimize=0)
-    return name, path.name == "__init__.py", code
+    return name, path.name == "__init__.py", without_lines(code)
+
+
+def without_lines(code: CodeType) -> CodeType:
+    """`code` and what is defined in it without line numbers: a traceback is printed by an ordinary python3."""
+    constants = tuple(without_lines(value) if isinstance(value, CodeType) else value for value in code.co_consts)
+    return code.replace(co_consts=constants, co_linetable=b"")
 
 
 if __name__ == "__main__":

@@ -16,9 +16,8 @@
 
 #define NATIVE "urunc._fastpath"
 
-/* ci/modules.py: ((name, is a package, code), ...) in the order in which they are to run, then what may be imported
- * later: ((name, is a package, marshalled code), ...). */
-extern const char fp_modules_image_start[], fp_modules_image_end[];
+/* As ci/modules.py writes it. */
+extern const char fp_modules_image_start[];
 
 extern PyObject *PyInit__fastpath(void), *PyInit__abc(void), *PyInit__codecs(void), *PyInit__imp(void),
     *PyInit__io(void), *PyInit__signal(void), *PyInit__stat(void), *PyInit__string(void), *PyInit__thread(void),
@@ -109,15 +108,15 @@ static bool load_native(void)
 }
 
 /* What may be imported later becomes frozen modules, which the import system of the core knows. */
-static bool freeze_others(PyObject *entries)
+static bool freeze_others(PyObject *entries, const char *codes)
 {
     Py_ssize_t count = PyTuple_GET_SIZE(entries);
     struct _frozen *table = calloc((size_t)count + 1, sizeof(*table));
     for (Py_ssize_t i = 0; table && i < count; i++) {
-        PyObject *entry = PyTuple_GET_ITEM(entries, i), *code = PyTuple_GET_ITEM(entry, 2);
+        PyObject *entry = PyTuple_GET_ITEM(entries, i);
         table[i] = (struct _frozen){.name = PyUnicode_AsUTF8(PyTuple_GET_ITEM(entry, 0)),
-                                    .code = (const unsigned char *)PyBytes_AS_STRING(code),
-                                    .size = (int)PyBytes_GET_SIZE(code),
+                                    .code = (const unsigned char *)codes + PyLong_AsLong(PyTuple_GET_ITEM(entry, 2)),
+                                    .size = (int)PyLong_AsLong(PyTuple_GET_ITEM(entry, 3)),
                                     .is_package = PyTuple_GET_ITEM(entry, 1) == Py_True};
     }
     PyImport_FrozenModules = table;
@@ -129,9 +128,11 @@ static bool load_modules(void)
     /* the codecs that are built in, and the error handlers, want to see that there is a package of further ones */
     if (!PyImport_AddModule("encodings"))
         return false;
-    PyObject *lists =
-        PyMarshal_ReadObjectFromString(fp_modules_image_start, fp_modules_image_end - fp_modules_image_start);
-    if (!lists || !load_native() || !freeze_others(PyTuple_GET_ITEM(lists, 1)))
+    uint64_t size;
+    memcpy(&size, fp_modules_image_start, sizeof(size));
+    const char *begin = fp_modules_image_start + sizeof(size);
+    PyObject *lists = PyMarshal_ReadObjectFromString(begin, (Py_ssize_t)size);
+    if (!lists || !load_native() || !freeze_others(PyTuple_GET_ITEM(lists, 1), begin + size))
         return false;
     PyObject *first = PyTuple_GET_ITEM(lists, 0);
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(first); i++)

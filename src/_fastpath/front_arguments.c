@@ -60,20 +60,21 @@ static bool is_option(const char *word)
     return word[0] == '-' && word[1] != '\0';
 }
 
-/* `*ret_plain`: without the options that a create, but not the other verbs, depends on. */
-static char *const *global_options(char *const *at, struct fp_command *ret, bool *ret_plain)
+/* `*ret_plain`: without the options that a create, but not the other verbs, depends on; `*ret_traced`: nothing is
+ * served here that writes a trace. */
+static char *const *global_options(char *const *at, struct fp_command *ret, bool *ret_plain, bool *ret_traced)
 {
     bool debug = false, systemd_cgroup = false;
+    const char *trace = NULL;
     const struct option options[] = {
-        {.name = "root", .text = &ret->root},
-        {.name = "log", .text = &ret->log},
-        {.name = "log-format", .text = &ret->log_format},
-        {.name = "debug", .flag = &debug},
-        {.name = "systemd-cgroup", .flag = &systemd_cgroup},
+        {.name = "root", .text = &ret->root}, {.name = "log", .text = &ret->log},
+        {.name = "trace", .text = &trace},    {.name = "log-format", .text = &ret->log_format},
+        {.name = "debug", .flag = &debug},    {.name = "systemd-cgroup", .flag = &systemd_cgroup},
     };
     for (; *at && is_option(*at); at++)
         if (!take_option(&at, options, sizeof(options) / sizeof(*options)))
             return NULL;
+    *ret_traced = trace != NULL;
     *ret_plain = !debug && !systemd_cgroup;
     return strcmp(ret->log_format, "text") == 0 || strcmp(ret->log_format, "json") == 0 ? at : NULL;
 }
@@ -146,7 +147,7 @@ bool fp_front_parse(char *const *argv, struct fp_command *ret)
                                         [FP_VERB_KILL] = "kill",
                                         [FP_VERB_DELETE] = "delete",
                                         [FP_VERB_CREATE] = "create"};
-    bool plain, no_pivot;
+    bool plain, traced, no_pivot;
     const struct option options[] = {
         [FP_VERB_KILL] = {.name = "all", .short_name = "a", .flag = &ret->all},
         [FP_VERB_DELETE] = {.name = "force", .short_name = "f", .flag = &ret->force},
@@ -156,13 +157,13 @@ bool fp_front_parse(char *const *argv, struct fp_command *ret)
         {.name = "no-pivot", .flag = &no_pivot}, /* there is nothing that it could change */
     };
     *ret = (struct fp_command){.root = DEFAULT_ROOT, .signal = SIGTERM_NUMBER, .log_format = "text"};
-    char *const *at = *argv ? global_options(argv + 1, ret, &plain) : NULL;
+    char *const *at = *argv ? global_options(argv + 1, ret, &plain, &traced) : NULL;
     if (!at || !*at || ret->root[0] != '/' || has_parent(ret->root))
         return false;
     for (int verb = FP_VERB_START; verb <= FP_VERB_CREATE; verb++)
         if (strcmp(*at, verbs[verb]) == 0)
             ret->verb = (enum fp_verb)verb;
-    if (ret->verb == FP_VERB_OTHER || (ret->verb == FP_VERB_CREATE && !plain))
+    if (ret->verb == FP_VERB_OTHER || traced || (ret->verb == FP_VERB_CREATE && !plain))
         return false;
     size_t option_count = ret->verb == FP_VERB_CREATE                                ? 4
                           : ret->verb == FP_VERB_KILL || ret->verb == FP_VERB_DELETE ? 1

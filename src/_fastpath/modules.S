@@ -4,10 +4,6 @@
         .balign 16
         .global fp_modules_image_start
         .hidden fp_modules_image_start
-        .global fp_modules_image_end
-        .hidden fp_modules_image_end
 fp_modules_image_start:
         .incbin FP_MODULES_IMAGE
-fp_modules_image_end:
-        .byte 0
         .section .note.GNU-stack, "", %progbits
