@@ -177,7 +177,7 @@ def test_a_label_without_its_security_module_is_an_error(
     urunc: Runtime, guest: Make, changes: dict[str, Any], words: str
 ) -> None:
     """At create: a container that is to be confined does not run without."""
-    if Path("/sys/kernel/security/lsm").exists() and "selinux" in read(Path("/sys/kernel/security/lsm")):
+    if readable(words if words[0] == "/" else "/sys/fs/selinux/enforce"):
         pytest.skip("this kernel has the module: the error for its absence is not tested")
     ended = urunc("create", "--bundle", guest("spt", **changes), "c")
 
@@ -185,6 +185,15 @@ def test_a_label_without_its_security_module_is_an_error(
     assert words in ended.stderr
     assert 1 == ended.stderr.count("\n")
     assert "gone" == urunc.status()
+
+
+def readable(path: str) -> bool:
+    """Whether a security module answers there: the files of attr are there without one."""
+    try:
+        Path(path).read_bytes()
+    except OSError:
+        return False
+    return True
 
 
 def add_key(name: bytes) -> None:
