@@ -262,3 +262,6 @@ cdef extern from "elf_solo5.h":
         uint32_t count
         fp_solo5_entry entries[64]
     int fp_solo5_read_manifest(int fd, uint32_t target, fp_solo5_manifest *ret, fp_error *error) nogil
+
+cdef extern from "rules.h":
+    int fp_rules_clean_in(const char *path, fp_error *error) nogil

@@ -522,6 +522,8 @@ def discover(int pid):
             status = fp_network_stale(netlink, &network, &stale, &error)
         if status == 0 and (stale.tap_count or stale.interface_count):
             status = fp_network_clean(netlink, &network, &stale, &error)
+            if status == 0 and stale.tap_count:
+                status = fp_rules_clean_in(path_data, &error)
             if status == 0:
                 status = fp_network_discover(netlink, &network, &error)
         if status == 0:

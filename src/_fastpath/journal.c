@@ -9,6 +9,7 @@
 #include "netns.h"
 #include "network.h"
 #include "process.h"
+#include "rules.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -34,6 +35,15 @@ static int undo_process(const char *words, struct fp_error *error)
     return 0;
 }
 
+/* Whether the path leads nowhere, or to what is no network namespace: a client has removed it, and it has ended. */
+static bool has_ended(struct fp_error *error)
+{
+    bool ended = error->number == ENOENT || error->number == EINVAL;
+    if (ended)
+        *error = (struct fp_error){0};
+    return ended;
+}
+
 /* "network INTERFACE TAP NAMESPACE PID START PATH": in a namespace that the container has joined; its own goes with it.
  */
 static int undo_network(const char *words, struct fp_error *error)
@@ -45,11 +55,29 @@ static int undo_network(const char *words, struct fp_error *error)
     struct fp_error ignored = {0};
     /* whoever holds it for so long is none of us; what is removed says whose it is */
     _cleanup_close_ int lock = fp_netns_lock(path, LOCK_WAIT_MS, &ignored);
-    if (fp_netns_open(path, &netlink, NULL, error) < 0)
-        return -1;
+    struct fp_error own = {0}; /* not an earlier line's */
+    if (fp_netns_open(path, &netlink, NULL, &own) < 0)
+        return has_ended(&own) ? 0 : fp_fail_with(error, own.number, own.step, own.path);
     int status = fp_network_undo_words(netlink, words, error);
     close(netlink);
     return status;
+}
+
+/* "rules NAMESPACE...", as above: the table of a guest that shared the namespace. */
+static int undo_rules(const char *words, struct fp_error *error)
+{
+    const char *path = fp_network_words_path(words);
+    uint64_t written, found;
+    struct fp_owner owner;
+    if (!path || !*path || access(path, F_OK) < 0 || !fp_network_words_owner(words, &written, &owner))
+        return 0;
+    struct fp_error own = {0};
+    _cleanup_close_ int netfilter = fp_netns_netfilter(path, &own);
+    if (netfilter < 0)
+        return has_ended(&own) ? 0 : fp_fail_with(error, own.number, own.step, own.path);
+    if (fp_network_identity(netfilter, &found, error) < 0)
+        return -1;
+    return found == written ? fp_rules_destroy(netfilter, &owner, error) : 0;
 }
 
 static const struct {
@@ -58,6 +86,7 @@ static const struct {
 } kinds[] = {
     {"process", undo_process},
     {"network", undo_network},
+    {"rules", undo_rules},
 };
 
 int fp_journal_add(int state_fd, const char *kind, const char *words, struct fp_error *error)

@@ -14,6 +14,7 @@ enum { RECEIVE_MAX = 32 << 10 };
 void fp_netlink_batch_init(struct fp_netlink_batch *batch)
 {
     batch->count = 0;
+    batch->silent = 0;
     batch->size = 0;
     batch->last = 0;
 }
@@ -56,6 +57,14 @@ void fp_netlink_request(struct fp_netlink_batch *batch, const char *step, const 
     message->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | flags;
     memcpy(NLMSG_DATA(message), header, size);
     message->nlmsg_len = batch->size - start;
+}
+
+void fp_netlink_silence(struct fp_netlink_batch *batch)
+{
+    if (batch->size > FP_NETLINK_BYTES_MAX)
+        return;
+    last_message(batch)->nlmsg_flags &= (uint16_t)~NLM_F_ACK;
+    batch->silent++;
 }
 
 void fp_netlink_put(struct fp_netlink_batch *batch, uint16_t type, const void *data, size_t size)
@@ -187,11 +196,23 @@ static int take_message(struct exchange *exchange, const struct nlmsghdr *messag
     return 0;
 }
 
+static bool has_failed(const struct fp_netlink_batch *batch)
+{
+    for (int i = 0; i < batch->count; i++)
+        if (batch->requests[i].number)
+            return true;
+    return false;
+}
+
 static int collect(int fd, struct exchange *exchange, struct fp_error *error)
 {
     _Alignas(8) char bytes[RECEIVE_MAX];
-    while (exchange->answered < exchange->batch->count) {
+    while (exchange->answered < exchange->batch->count - exchange->batch->silent) {
         ssize_t received = receive(fd, bytes, error);
+        if (received < 0 && exchange->batch->silent && has_failed(exchange->batch)) {
+            *error = (struct fp_error){0}; /* a transaction that is refused as a whole has one answer */
+            break;
+        }
         if (received < 0)
             return -1;
         const struct nlmsghdr *message = (const void *)bytes;

@@ -10,7 +10,7 @@
 
 enum {
     FP_NETLINK_REQUESTS_MAX = 16,
-    FP_NETLINK_BYTES_MAX = 4096,
+    FP_NETLINK_BYTES_MAX = 8192,
     FP_NETLINK_REASON_MAX = 80,
     FP_NETLINK_MESSAGES_MAX = 1 << 20, /* of one dump */
 };
@@ -26,6 +26,7 @@ struct fp_netlink_request {
 struct fp_netlink_batch {
     int count;
     uint32_t size; /* beyond FP_NETLINK_BYTES_MAX: something did not fit, sending fails */
+    int silent;    /* how many requests ask for no answer */
     uint32_t last; /* offset of the request that attributes are added to */
     struct fp_netlink_request requests[FP_NETLINK_REQUESTS_MAX];
     _Alignas(8) char bytes[FP_NETLINK_BYTES_MAX];
@@ -37,6 +38,9 @@ void fp_netlink_batch_init(struct fp_netlink_batch *batch);
 /* Begin a request; NLM_F_REQUEST and NLM_F_ACK are added to `flags`. */
 void fp_netlink_request(struct fp_netlink_batch *batch, const char *step, const char *subject, uint16_t type,
                         uint16_t flags, const void *header, size_t size);
+
+/* Ask for no answer to the last request. */
+void fp_netlink_silence(struct fp_netlink_batch *batch);
 
 /* Add an attribute to the last request. */
 void fp_netlink_put(struct fp_netlink_batch *batch, uint16_t type, const void *data, size_t size);

@@ -21,7 +21,7 @@
 enum { STACK_SIZE = 32 << 10, LOCK_POLL_MS = 1 };
 
 struct visit {
-    int namespace;
+    int namespace, protocol;
     int *ret_netlink, *ret_tun;
     struct fp_error *error;
 };
@@ -32,7 +32,7 @@ static int open_inside(void *argument)
     struct visit *visit = argument;
     if (setns(visit->namespace, CLONE_NEWNET) < 0)
         return fp_fail(visit->error, "setns", "network");
-    *visit->ret_netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    *visit->ret_netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, visit->protocol);
     if (*visit->ret_netlink < 0)
         return fp_fail(visit->error, "socket", "netlink");
     if (visit->ret_tun && (*visit->ret_tun = open("/dev/net/tun", O_RDWR | O_CLOEXEC)) < 0)
@@ -99,11 +99,21 @@ int fp_netns_open(const char *path, int *ret_netlink, int *ret_tun, struct fp_er
     _cleanup_close_ int namespace = open_namespace(path, error);
     if (namespace < 0)
         return -1;
-    struct visit visit = {namespace, ret_netlink, ret_tun, error};
+    struct visit visit = {namespace, NETLINK_ROUTE, ret_netlink, ret_tun, error};
     if (visit_namespace(&visit, error) == 0)
         return 0;
     if (*ret_netlink >= 0)
         close(*ret_netlink);
     *ret_netlink = -1;
     return -1;
+}
+
+int fp_netns_netfilter(const char *path, struct fp_error *error)
+{
+    int opened = -1;
+    _cleanup_close_ int namespace = open_namespace(path, error);
+    if (namespace < 0)
+        return -1;
+    struct visit visit = {namespace, NETLINK_NETFILTER, &opened, NULL, error};
+    return visit_namespace(&visit, error) < 0 ? -1 : opened;
 }

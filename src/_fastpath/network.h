@@ -99,6 +99,11 @@ struct fp_redirect {
     struct fp_owner owner; /* written on the tap, so that it can be told from one whose guest has ended: see */
 };                         /* fp_network_stale; 0 0 = do not */
 
+/* Ask for the tap's mtu and owner, and for no IPv6 address of its own, which would speak to the guest as a stranger:
+ * two requests, of which the second may fail. */
+struct fp_netlink_batch;
+void fp_network_set_tap(struct fp_netlink_batch *batch, int index, const struct fp_redirect *redirect);
+
 /* Whatever arrives at one of the two leaves by the other; the tap is up afterwards.  An ingress qdisc of the interface
  * that is empty, or holds only a redirect of ours to a device that is gone, is replaced; EBUSY if it holds more.
  * On failure everything is as before, but for the tap's mtu and an empty or dead qdisc. */
@@ -137,6 +142,9 @@ bool fp_network_tap_is_ours(const char *name);
  * bytes. */
 int fp_network_words(int netlink, const char *path, const char *interface, const char *tap,
                      const struct fp_owner *owner, char *ret, struct fp_error *error);
+
+/* Whose the words are, and the namespace they were written for; false if they are none. */
+bool fp_network_words_owner(const char *words, uint64_t *ret_namespace, struct fp_owner *ret);
 
 /* The namespace's path in the words of a journal; NULL if they are none. */
 const char *fp_network_words_path(const char *words);

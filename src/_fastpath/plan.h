@@ -34,8 +34,10 @@
     X(INITRD_UINIT, "initrd_uinit", "ss") /* path in the root, name in it: uinit, to be the guest's init */            \
     X(INITRD_END, "initrd_end", "s")      /* path in the root */                                                       \
     X(CONSOLE, "console", "isiiii")       /* slot for the slave, console socket, rows, columns, uid, gid */            \
-    X(LINK, "link", "issiiiii") /* slot for the tap (-1: by name only), tap, interface, its index, mtu, uid, vnet      \
-                                   header, offloads */                                                                 \
+    X(LINK, "link", "issiiiii")   /* slot for the tap (-1: by name only), tap, interface, its index, mtu, uid, vnet    \
+                                     header, offloads */                                                               \
+    X(SHARE, "share", "issiiiin") /* slot, tap, interface, its index, mtu, uid, vnet header; gateway, prefix, guest,   \
+                                     ports */                                                                          \
     X(ENTER_NAMESPACE, "enter_namespace", "ii") /* slot, CLONE_NEW*: one that only a process on its own can join */    \
     X(ATTACH_ROOT, "attach_root", "")           /* FP_SLOT_ROOT onto /, and enter it */                                \
     X(ATTACH, "attach", "is")                   /* slot, path in the root: an existing file or directory */            \

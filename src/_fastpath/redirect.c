@@ -53,8 +53,7 @@ static int replace_qdisc(int netlink, int index, const char *name, struct fp_err
     return fp_netlink_check(&batch, error);
 }
 
-/* The tap's properties; no IPv6 address of its own, which would speak to the guest as a stranger. */
-static void set_tap(struct fp_netlink_batch *batch, int index, const struct fp_redirect *redirect)
+void fp_network_set_tap(struct fp_netlink_batch *batch, int index, const struct fp_redirect *redirect)
 {
     struct ifinfomsg header = {.ifi_index = index};
     char alias[64];
@@ -86,7 +85,7 @@ static int make_redirect(int netlink, const struct fp_redirect *redirect, int ta
 {
     struct fp_netlink_batch batch;
     fp_netlink_batch_init(&batch);
-    set_tap(&batch, tap, redirect);
+    fp_network_set_tap(&batch, tap, redirect);
     fp_ingress_add(&batch, tap, redirect->tap);
     fp_ingress_add(&batch, redirect->interface, name);
     enum { TAP_MODE = 1, INTERFACE_QDISC = 3 };
@@ -308,6 +307,15 @@ const char *fp_network_words_path(const char *words)
 {
     struct words read;
     return read_words(words, &read) ? words + read.path : NULL;
+}
+
+bool fp_network_words_owner(const char *words, uint64_t *ret_namespace, struct fp_owner *ret)
+{
+    struct words read;
+    bool good = read_words(words, &read);
+    *ret = good ? read.owner : (struct fp_owner){0};
+    *ret_namespace = good ? read.namespace : 0;
+    return good;
 }
 
 int fp_network_undo_words(int netlink, const char *words, struct fp_error *error)

@@ -130,6 +130,8 @@ int fp_root_operation(struct fp_sandbox *sandbox, const struct fp_operation *ope
         return fp_initrd_operation(sandbox, operation, error);
     case FP_OP_LINK:
         return fp_link_create(sandbox, operation, error);
+    case FP_OP_SHARE:
+        return fp_share_create(sandbox, operation, error);
     case FP_OP_CONSOLE:
         return fp_console_create(sandbox, operation, error);
     default:

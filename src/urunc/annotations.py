@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 PREFIX = "com.urunc.unikernel."
 ACCELERATORS = ("auto", "kvm", "tcg")
+NETWORKS = ("alone", "shared")  # whether the guest takes the container's address over
 INITS = ("urunc", "image")  # what runs the program of a Linux guest
 _ANNOTATIONS = "annotations of config.json"
 _FILE = "urunc.json"
@@ -43,6 +44,8 @@ class Unikernel(Record):
     kernel: str
     accelerator: str
     init: str
+    network: str
+    ports: str
     solo5_net: str
     solo5_block: str
     mount_rootfs: "bool | None"
@@ -185,6 +188,20 @@ def _init_fault(value: str) -> str:
     return "" if value in INITS else f"must be one of {_listed(INITS)}"
 
 
+def _network_fault(value: str) -> str:
+    return "" if value in NETWORKS else f"must be one of {_listed(NETWORKS)}"
+
+
+def _ports_fault(value: str) -> str:
+    from .subnet import ports
+
+    try:
+        ports(value)
+    except ValueError:
+        return "must be up to 64 ports, as in 80,53/udp"
+    return ""
+
+
 def _boolean_fault(value: str) -> str:
     return "" if value in _TRUE + _FALSE else "must be true or false"
 
@@ -225,6 +242,8 @@ _KEYS = {
     "accelerator": ("accelerator", _accelerator_fault),
     "init": ("init", _init_fault),
     "machine": ("machine", _no_fault),
+    "network": ("network", _network_fault),
+    "ports": ("ports", _ports_fault),
     "solo5NetDev": ("solo5_net", _device_fault),
     "solo5BlkDev": ("solo5_block", _device_fault),
     "mountRootfs": ("mount_rootfs", _boolean_fault),

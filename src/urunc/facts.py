@@ -68,6 +68,7 @@ class Network(Record):
     interfaces: "tuple[Interface, ...]" = ()  # for the guest, the main one first
     indexes: "tuple[int, ...]" = ()  # theirs
     taps: "tuple[str, ...]" = ()  # names that other guests use
+    private: "tuple[int, ...]" = ()  # a shared namespace: gateway, prefix, guest and its ports (subnet.placed)
 
 
 def urunc_json(rootfs: str) -> "dict[str, object] | None":

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 STATUS = "/guest/status/sector"  # in the monitor's root: FP_COMPANION_SECTOR
+STATIC = ("io.kubernetes.cri.container-name", "user-container")  # of Knative
 
 
 def check_pair(guest: "Guest", chosen: "Monitor") -> None:
@@ -38,6 +39,7 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
     """Return the virtual machine that the monitor is to make; the pair has been checked."""
     _check_kernel(chosen, host)
     paths = {file.role: f"/guest/{file.role}" for file in host.files}
+    net = placed(spec, unikernel, net)
     nics = network.nics(guest, chosen, host, net, unikernel.solo5_net)
     disks = storage.disks(guest, host, read_only=spec.readonly, name=unikernel.solo5_block)
     boot = _boot(spec, unikernel, guest, chosen, host, net.interfaces[: len(nics)], len(disks))
@@ -56,6 +58,7 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
         words=(kernel_words, *words) if kernel_words else words,
         nics=nics,
         disks=disks,
+        private=net.private,
         archive=given.archive,
         share=given.share and replace(given.share, fd=network.FIRST_FD + len(nics) + 1),
         helpers=(virtiofsd(host.virtiofsd, given.share.path),)
@@ -69,6 +72,21 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
         exit_code=exit_code,
         qmp_fd=network.FIRST_FD + len(nics) if exit_code in EXIT_CODES and chosen.qmp else -1,
     )
+
+
+def placed(spec: "Spec", unikernel: "Unikernel", net: "Network") -> "Network":
+    """Return the network as the guest is to have it: the container's own, or a private subnet of it.
+
+    The latter for Knative's user-container, where the annotation `network` says shared, and beside guests of others.
+    """
+    static = STATIC in spec.annotations
+    if not net.interfaces or unikernel.network == "alone":
+        return net
+    if not (static or unikernel.network == "shared" or net.taps):
+        return net
+    from . import subnet
+
+    return subnet.placed(unikernel, net, static=static)
 
 
 def check(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "Host") -> "tuple[str, ...]":

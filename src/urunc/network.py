@@ -54,6 +54,10 @@ def operations(chosen: "Monitor", machine: "Machine", net: "Network", uid: int, 
     free = [tap for tap in TAPS if tap not in net.taps]
     by_fd = chosen.takes_tap == "fd"
     header = VNET_HEADER if chosen.virtio else 0
+    if machine.private and machine.nics:
+        interface = net.interfaces[0]
+        place = (slot if by_fd else -1, free[0], interface.name, net.indexes[0], interface.mtu)
+        return [("share", *place, uid, header, machine.private)]
     return [
         ("link", slot + number if by_fd else -1, free[number], interface.name, index, interface.mtu, uid, header, 0)
         for number, (_, interface, index) in enumerate(zip(machine.nics, net.interfaces, net.indexes, strict=False))

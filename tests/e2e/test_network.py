@@ -4,100 +4,46 @@ The one rule: the test's own namespaces are the only place where anything is sen
 """
 
 import fcntl
-import itertools
 import os
 import random
 import re
-import shutil
 import signal
-import socket
-import struct
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pyroute2 import IPRoute
-from tests.container import CONFIG, Runtime, exit_status, merged, orphans, read, until, write_bundle
+from tests.container import Runtime, exit_status, orphans, read, until
+from tests.e2e.lan import (
+    ADDRESS,
+    FOR_EVER,
+    GATEWAY,
+    LINUX,
+    LISTENS,
+    MTU,
+    NEEDS,
+    SPT,
+    TOLD,
+    Lan,
+    Make,
+    host,
+    neighbour,
+    pinged,
+    refused,
+    started,
+    taps,
+    witness,
+)
 from tests.e2e.spt_images import NET, abi, device, elf, manifest
-from tests.fastpath.network_rig import add_interface, batch, ip, run_inside, tc, without_link_addresses
-from tests.fastpath.network_rig import witness as witness_of
+from tests.fastpath.network_rig import batch, ip, tc
 from tests.guests import build, spt_build
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces"),
-    pytest.mark.skipif(not Path("/dev/net/tun").exists(), reason="/dev/net/tun is missing"),
-]
+pytestmark = NEEDS
 
-SPT = {"unikernelType": "mirage", "hypervisor": "spt", "binary": "/guest"}
-LINUX = {"unikernelType": "linux", "hypervisor": "qemu", "binary": "/guest", "accelerator": "tcg"}
-ADDRESS, GATEWAY, MTU = "10.9.0.2", "10.9.0.1", 1400
-TOLD = f"told --ipv4={ADDRESS}/24 --ipv4-gateway={GATEWAY} "
-LISTENS = f"mtu {MTU}\nfirst byte of the address 2\nattached 1\n"
-FOR_EVER = "1000000"  # pings
 KILLS, RACES, LEAK_ROUNDS = 10, 8, 40
 SEED = int(os.environ.get("URUNC_TORTURE_SEED", "1"))
-ANSWER_S = 30.0  # of a busy machine
 AGAIN_S = 2.0
-NUMBERS = itertools.count()
-
-
-class Lan:
-    """A namespace for containers, `inside`, and one for their peers, `outside`; a veth between them for each interface.
-
-    The kernel of `inside` has the guest's address too; it answers no ping, so that only a guest can.
-    """
-
-    def __init__(self) -> None:
-        self.made: list[str] = []
-        self.outside = self.namespace()
-        self.inside = self.namespace()
-        mute(self.inside)
-
-    def namespace(self) -> str:
-        name = f"urt{os.getpid()}e{next(NUMBERS)}"
-        ip("netns", "add", name)
-        self.made.append(name)
-        return name
-
-    def interface(self, name: str = "eth0", *commands: str, number: int = 0, mtu: int = MTU) -> None:
-        """Add an interface as `commands` of ip say; without any it is up with 10.9.`number`.2, its peer's is .1."""
-        add_interface(self.inside, self.outside, name, f"peer{number}", mtu)
-        batch(self.outside, [f"addr add 10.9.{number}.1/24 dev peer{number}"])
-        mac = f"02:00:00:00:09:{number + 2:02x}"
-        up = [f"link set {name} address {mac}", f"addr add 10.9.{number}.2/24 dev {name}", f"link set {name} up"]
-        batch(self.inside, list(commands) if commands else up)
-
-    def usual(self) -> None:
-        """Add eth0 with ADDRESS and a default route by GATEWAY, its peer's."""
-        self.interface()
-        batch(self.inside, [f"route add default via {GATEWAY}"])
-
-    def state(self) -> tuple[Any, Any]:
-        """What pyroute2 sees on both sides."""
-        return witness(self.inside), witness(self.outside)
-
-    def remove(self) -> None:
-        for name in self.made:
-            subprocess.run(["ip", "netns", "del", name], check=True)
-
-
-@pytest.fixture
-def lan() -> Iterator[Lan]:
-    made = Lan()
-    try:
-        yield made
-    finally:
-        made.remove()
-
-
-@pytest.fixture
-def runtime(lan: Lan, urunc: Runtime) -> Runtime:
-    """A runtime whose containers are gone before the namespaces are."""
-    return urunc
 
 
 @pytest.fixture(autouse=True)
@@ -105,116 +51,6 @@ def _host_is_untouched() -> Iterator[None]:
     before = host()
     yield
     assert before == host()
-
-
-@pytest.fixture(scope="session")
-def station() -> Path:
-    return build.station(build.default_cache())
-
-
-Make = Callable[..., Path]
-
-
-@pytest.fixture
-def make(lan: Lan, tmp_path: Path, station: Path) -> Make:
-    """Makes bundles of containers that join `lan.inside`: the station that answers pings, unless told otherwise."""
-
-    def bundle(
-        *args: str, guest: Path = station, keys: dict[str, str] | None = None, join: str | None = "", **changes: Any
-    ) -> Path:
-        annotations = {f"com.urunc.unikernel.{key}": value for key, value in (SPT if keys is None else keys).items()}
-        network = {"type": "network"} | ({} if join is None else {"path": f"/run/netns/{join or lan.inside}"})
-        namespaces = [network, *({"type": kind} for kind in ("pid", "ipc", "uts", "mount"))]
-        config = merged(
-            CONFIG,
-            {"annotations": annotations, "process": {"args": list(args)}, "linux": {"namespaces": namespaces}},
-        )
-        return write_bundle(tmp_path / f"b{next(NUMBERS)}", {"guest": guest}, merged(config, changes))
-
-    return bundle
-
-
-def mute(namespace: str) -> None:
-    run_inside(namespace, lambda: (Path("/proc/sys/net/ipv4/icmp_echo_ignore_all").write_text("1"), []))
-
-
-def witness(namespace: str) -> dict[str, Any]:
-    return without_link_addresses(witness_of(namespace))
-
-
-def host() -> dict[str, Any]:
-    """Links and qdiscs of the namespace that the tests run in."""
-    with IPRoute() as route:
-        links = {link["index"]: (link.get("ifname"), link.get("mtu"), link["flags"]) for link in route.get_links()}
-        qdiscs = sorted((one["index"], one.get("kind"), one["handle"]) for one in route.get_qdiscs())
-        return {"links": links, "qdiscs": qdiscs}
-
-
-def opened(namespace: str, *kind: int) -> socket.socket:
-    """A socket of the namespace."""
-    _, [fd] = run_inside(namespace, lambda: (None, [socket.socket(*kind).detach()]))
-    return socket.socket(fileno=fd)
-
-
-def checksum(data: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    total = (total & 0xFFFF) + (total >> 16)
-    folded: int = total + (total >> 16)
-    return ~folded & 0xFFFF
-
-
-def pinged(namespace: str, address: str, count: int = 1, size: int = 32, within_s: float = ANSWER_S) -> int:
-    """How many of `count` echo requests, one after the other, the namespace's kernel hears a right answer to."""
-    answered = 0
-    with opened(namespace, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as icmp:
-        for sequence in range(count):
-            payload = os.urandom(size)
-            head = struct.pack("!BBHHH", 8, 0, 0, 0x5EED, sequence)
-            request = struct.pack("!BBHHH", 8, 0, checksum(head + payload), 0x5EED, sequence) + payload
-            icmp.sendto(request, (address, 0))
-            end = time.monotonic() + within_s
-            while (left := end - time.monotonic()) > 0:
-                icmp.settimeout(left)
-                try:
-                    packet = icmp.recv(1 << 16)[20:]
-                except TimeoutError:
-                    break
-                if packet[0] == 0 and packet[4:] == request[4:] and checksum(packet) == 0:
-                    answered += 1
-                    break
-    return answered
-
-
-def neighbour(namespace: str, address: str) -> str:
-    """The MAC that the namespace has learnt for an address."""
-    command = ["ip", "-n", namespace, "neigh", "show", address]
-    found = re.search(r"lladdr (\S+)", subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    return found[1] if found else ""
-
-
-def started(runtime: Runtime, bundle: Path, line: str, name: str = "c") -> tuple[int, Path]:
-    """Create and start a container; return its pid and its output as soon as that has `line`."""
-    runtime.good("create", "--bundle", bundle, name)
-    output, pid = runtime.output, int(runtime.state(name)["pid"])
-    runtime.good("start", name)
-    until(lambda: line in read(output), f"{name} says {line!r}")
-    return pid, output
-
-
-def refused(runtime: Runtime, lan: Lan, bundle: Path) -> str:
-    """The one line of a create that fails; nothing has changed anywhere."""
-    before = lan.state()
-    ended = runtime("create", "--bundle", bundle, "c")
-
-    assert (1, "", 1) == (ended.returncode, ended.stdout, ended.stderr.count("\n")), ended.stderr
-    assert "gone" == runtime.status()
-    assert [] == runtime.remains()
-    assert before == lan.state()
-    return ended.stderr
-
-
-def taps(namespace: str) -> list[str]:
-    return sorted(name for name in witness(namespace) if name.startswith("tap"))
 
 
 # The spt guest that answers.
@@ -775,39 +611,3 @@ def test_forty_rounds_leave_nothing(runtime: Runtime, lan: Lan, make: Make) -> N
     ours = [name for name in os.listdir("/run/netns") if name.startswith(f"urt{os.getpid()}e")]
     assert sorted(lan.made) == sorted(ours)
     assert [] == runtime.remains()
-
-
-# A real Linux under emulation.
-
-
-def page_of(namespace: str, address: str, path: str) -> bytes:
-    """What a web server of the address gives to a client in the namespace."""
-    with opened(namespace, socket.AF_INET, socket.SOCK_STREAM) as client:
-        client.settimeout(ANSWER_S)
-        client.connect((address, 80))
-        client.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
-        with client.makefile("rb") as answer:
-            head, _, body = answer.read().partition(b"\r\n\r\n")
-    assert re.match(rb"HTTP/1\.. 200 ", head), head
-    return body
-
-
-def test_a_linux_guest_answers_ping_and_http(runtime: Runtime, lan: Lan, make: Make) -> None:
-    """With the container's address, MAC and MTU, and with frames as large as that; a megabyte comes through."""
-    lan.usual()
-    before = lan.state()
-    kernel, initrd = build.linux_net(build.default_cache())
-    page = "served by a unikernel"
-    bundle = make("/init", "serve", page, guest=kernel, keys={**LINUX, "initrd": "/initrd"})
-    shutil.copy(initrd, bundle / "rootfs/initrd")
-
-    _, output = started(runtime, bundle, "serving")
-
-    assert f"eth0: {ADDRESS} 02:00:00:00:09:02 {MTU}" in read(output).replace("\r", "").splitlines()
-    assert 3 == pinged(lan.outside, ADDRESS, 3)
-    assert 1 == pinged(lan.outside, ADDRESS, 1, size=MTU - 28)
-    assert "02:00:00:00:09:02" == neighbour(lan.outside, ADDRESS)
-    assert f"{page}\n".encode() == page_of(lan.outside, ADDRESS, "/index.html")
-    assert build.BUSYBOX.read_bytes() == page_of(lan.outside, ADDRESS, "/bin/busybox")
-    runtime.good("delete", "--force", "c")
-    assert before == lan.state()

@@ -44,7 +44,8 @@ INIT = """\
 #!/bin/busybox sh
 # The guest's first process: `sleep N` sleeps that long, `serve WORDS` is a web server whose page they are, beside all
 # its files, an absolute path is run as a command, all else is only printed.  The word ip= is obeyed as CONFIG_IP_PNP
-# would.
+# would; IP6=ADDRESS/PREFIX,GATEWAY,DEVICE is what that lacks, IP4= of the same form is for one more interface;
+# what the servers of GET=ADDRESS:PORT,... answer is printed.
 export PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -56,9 +57,23 @@ configure() {
     [ -z "$3" ] || route add default gw "$3"
     echo "$6: $1 $(cat "/sys/class/net/$6/address") $(cat "/sys/class/net/$6/mtu")"
 }
+add() {
+    local IFS=,
+    set -- $1
+    ip link set "$3" up
+    ip addr add "$1" dev "$3" && echo "$3: $1"
+    [ -z "$2" ] || ip route add default via "$2" dev "$3"
+}
 for module in /modules/*.ko; do [ ! -e "$module" ] || insmod "$module"; done
 for word in $(cat /proc/cmdline); do
-    case $word in ip=*) configure "${word#ip=}" ;; esac
+    case $word in
+    ip=*) configure "${word#ip=}" ;;
+    IP4=* | IP6=*) add "${word#IP?=}" ;;
+    GET=*)
+        for server in $(echo "${word#GET=}" | tr , " "); do
+            printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc "${server%:*}" "${server#*:}"
+        done ;;
+    esac
 done
 echo "linux guest says: $*"
 case ${1-} in

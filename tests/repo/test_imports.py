@@ -25,7 +25,7 @@ LAYERS = (
     {"_fastpath", "_record", "errors", "__init__"},
     {"closure", "jsontext", "request"},
     {"pool", "resources", "spans", "streams", "trace", "tree"},
-    {"devices", "limits"},
+    {"devices", "limits", "subnet"},
     {"mounts", "uinit"},
     {"arguments", "audit", "cage", "calls", "calls_x86_64", "config", "lifecycle"},
     {"annotations", "cgroup", "monitors", "unikernels"},
@@ -61,6 +61,7 @@ PURE = {
     "plan",
     "shared",
     "storage",
+    "subnet",
     "uinit",
     "unikernels",
 }

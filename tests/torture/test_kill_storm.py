@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from tests.container import CONFIG, UNIKERNEL, Runtime, children, merged, orphans, process_state, until, write_bundle
-from tests.e2e.test_network import FOR_EVER, SPT, Lan
+from tests.e2e.lan import FOR_EVER, SPT, Lan
 from tests.guests import build, spt_build
 from tests.torture.rounds import ROUNDS, SEED
 

@@ -77,6 +77,8 @@ UNIKERNEL = Unikernel(
     kernel="",
     accelerator="",
     init="",
+    network="",
+    ports="",
     solo5_net="",
     solo5_block="",
     mount_rootfs=None,
@@ -398,7 +400,8 @@ def test_an_interface_becomes_a_device_and_a_redirect(name: str) -> None:
     monitor = monitors.load(name)
     net = Network(interfaces=(ETH0,), indexes=(2,), taps=("tap0_urunc",))
     host = replace(HOST, files=files("kernel", kinds=monitor.kernels), kvm="full")
-    made = machine.machine_of(SPEC, UNIKERNEL, unikernels.load("linux"), monitor, host, net)
+    alone = replace(UNIKERNEL, network="alone")
+    made = machine.machine_of(SPEC, alone, unikernels.load("linux"), monitor, host, net)
     whole = plan.monitor(SPEC, monitor, made, host, net).operations
     (link,) = [operation for operation in whole if operation[0] == "link"]
 
@@ -408,6 +411,27 @@ def test_an_interface_becomes_a_device_and_a_redirect(name: str) -> None:
         assert [("keep", link[1], made.nics[0].fd)] == [operation for operation in whole if operation[0] == "keep"]
     else:
         assert ("tap1_urunc", -1) == (made.nics[0].tap, link[1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "taps", "numbers"),
+    [
+        ({"network": "shared", "ports": "80"}, (), (0xAC100201, 30, 0xAC100202, 6 << 16 | 80)),
+        ({}, ("tap0_urunc",), (0xAC100205, 30, 0xAC100206)),
+    ],
+)
+def test_a_guest_that_shares_has_a_subnet(
+    changes: dict[str, str], taps: tuple[str, ...], numbers: tuple[int, ...]
+) -> None:
+    """Whether its annotations say so, or another guest is there before it."""
+    monitor, net = monitors.load("qemu"), Network(interfaces=(ETH0,), indexes=(2,), taps=taps)
+    host, unikernel = replace(HOST, files=files("kernel", kinds=monitor.kernels)), replace(UNIKERNEL, **changes)
+    made = machine.machine_of(SPEC, unikernel, unikernels.load("linux"), monitor, host, net)
+    whole = plan.monitor(SPEC, monitor, made, host, net).operations
+    (share,) = [operation for operation in whole if operation[0] == "share"]
+
+    assert (f"tap{len(taps)}_urunc", "eth0", 2, 1400, 0, 12, numbers) == share[2:]
+    assert [] == [operation for operation in whole if operation[0] == "link"]
 
 
 def test_a_plan_never_shows_a_nul() -> None:

@@ -95,6 +95,7 @@ class Machine(Record):
     initrd: str = ""
     nics: "tuple[Nic, ...]" = ()
     disks: "tuple[Disk, ...]" = ()
+    private: "tuple[int, ...]" = ()  # a shared network namespace: gateway, prefix, guest and its ports (subnet)
     archive: "Archive | None" = None  # None: the initrd is the image's own
     share: "Share | None" = None
     # what the framework asks of QEMU (unikernels.Guest)

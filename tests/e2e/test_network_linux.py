@@ -1,0 +1,84 @@
+"""A real Linux under emulation in the networks of a test: over IPv4 and IPv6, on several interfaces.
+
+The one rule: what the guest says of itself proves nothing; its peers are asked.
+"""
+
+from tests.container import Runtime
+from tests.e2e.lan import (
+    ADDRESS,
+    MTU,
+    NEEDS,
+    PAGE,
+    Lan,
+    Make,
+    lines,
+    neighbour,
+    page_of,
+    pinged,
+    pinged6,
+    server,
+    started,
+    taps,
+    witness,
+)
+from tests.fastpath.network_rig import batch
+from tests.guests import build
+
+pytestmark = NEEDS
+ADDRESS6, GATEWAY6 = "fd00:9::2", "fd00:9::1"
+
+
+def test_a_linux_guest_answers_ping_and_http(runtime: Runtime, lan: Lan, make: Make) -> None:
+    """With the container's address, MAC and MTU, and with frames as large as that; a megabyte comes through."""
+    lan.usual()
+    before = lan.state()
+    _, output = started(runtime, server(make), "serving")
+
+    assert f"eth0: {ADDRESS} 02:00:00:00:09:02 {MTU}" in lines(output)
+    assert 3 == pinged(lan.outside, ADDRESS, 3)
+    assert 1 == pinged(lan.outside, ADDRESS, 1, size=MTU - 28)
+    assert "02:00:00:00:09:02" == neighbour(lan.outside, ADDRESS)
+    assert PAGE == page_of(lan.outside, ADDRESS, "/index.html")
+    assert build.BUSYBOX.read_bytes() == page_of(lan.outside, ADDRESS, "/bin/busybox")
+    runtime.good("delete", "--force", "c")
+    assert before == lan.state()
+
+
+def test_a_linux_guest_answers_over_ipv6(runtime: Runtime, lan: Lan, make: Make) -> None:
+    """Neighbour discovery, which is multicast, ping and HTTP; the kernel's `ip=` is IPv4 only: its init does the rest.
+
+    The container's kernel has the address too, on an interface whose frames it never sees.
+    """
+    lan.usual()
+    batch(lan.outside, [f"addr add {GATEWAY6}/64 dev peer0 nodad"])
+    batch(lan.inside, [f"addr add {ADDRESS6}/64 dev eth0 nodad", f"route add default via {GATEWAY6}"])
+    before = lan.state()
+    _, output = started(runtime, server(make, f"IP6={ADDRESS6}/64,{GATEWAY6},eth0"), "serving")
+
+    assert f"eth0: {ADDRESS6}/64" in lines(output)
+    assert pinged6(lan.outside, ADDRESS6)
+    assert pinged6(lan.outside, ADDRESS6, size=MTU - 48)
+    assert "02:00:00:00:09:02" == neighbour(lan.outside, ADDRESS6)
+    assert PAGE == page_of(lan.outside, ADDRESS6, "/index.html")
+    assert 1 == pinged(lan.outside, ADDRESS)
+    runtime.good("delete", "--force", "c")
+    assert before == lan.state()
+
+
+def test_a_linux_guest_answers_on_each_interface(runtime: Runtime, lan: Lan, make: Make) -> None:
+    """Each by its own tap, with its own MAC."""
+    lan.usual()
+    lan.interface("eth1", number=1)
+    before = lan.state()
+    _, output = started(runtime, server(make, "IP4=10.9.1.2/24,,eth1"), "serving")
+    found = witness(lan.inside)
+
+    assert "eth1: 10.9.1.2/24" in lines(output)
+    assert ["tap0_urunc", "tap1_urunc"] == taps(lan.inside)
+    assert [found["tap1_urunc"]["index"]] == found["eth1"]["redirects"]
+    for number, mac in enumerate(("02:00:00:00:09:02", "02:00:00:00:09:03")):
+        assert 1 == pinged(lan.outside, f"10.9.{number}.2")
+        assert mac == neighbour(lan.outside, f"10.9.{number}.2")
+        assert PAGE == page_of(lan.outside, f"10.9.{number}.2", "/index.html")
+    runtime.good("delete", "--force", "c")
+    assert before == lan.state()
