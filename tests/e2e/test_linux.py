@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.containerd import Containerd, wait_until
-from tests.e2e.test_network import Lan
+from tests.e2e.lan import Lan
 from tests.guests import build, linux_build, linux_images
 
 from urunc import facts
