@@ -68,8 +68,8 @@ static int check_existing(const char *controllers, const char *path, pid_t welco
     if (status < 0)
         return -1;
     char text[FP_PATH_MAX];
-    snprintf(text, sizeof(text), "%zu process(es) found in %s", found.count, path);
-    if (found.count > 1 || (found.count == 1 && found.items[0] != welcome))
+    snprintf(text, sizeof(text), "%zu process(es) found in %.200s", found.count + found.strangers, path);
+    if (found.strangers || found.count > 1 || (found.count == 1 && found.items[0] != welcome))
         return fp_fail_with(error, EEXIST, "container's cgroup is not empty:", text);
     const struct fp_cgroup cgroup = {controllers, path};
     if ((has_controller(controllers, "freezer") || fp_cgroup_is_unified(controllers)) && fp_cgroup_is_frozen(&cgroup))
@@ -85,11 +85,22 @@ struct group {
     char path[FP_CGROUP_PATH_MAX];
 };
 
+/* An empty cgroup that is there is made anew: so it has no limits of old, and none of the processes that version 1 does
+ * not list, those of a pid namespace that is not below ours.  One with others below it stays what it is. */
 static int look(struct group *group, struct fp_error *error)
 {
     group->depth = missing(group->path, group->mount);
-    if (group->depth == 0 && check_existing(group->controllers, group->path, group->welcome, error) < 0)
+    if (group->depth)
+        return 0;
+    if (check_existing(group->controllers, group->path, group->welcome, error) < 0)
         return -1;
+    struct stat status;
+    if (group->welcome)
+        return 0;
+    (void)rmdir(group->path); /* whether it is gone is looked at */
+    group->depth = missing(group->path, group->mount);
+    if (group->depth == 0 && stat(group->path, &status) == 0 && status.st_nlink <= 2)
+        return fp_fail_with(error, EEXIST, "container's cgroup is not empty:", group->path);
     return 0;
 }
 

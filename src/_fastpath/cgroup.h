@@ -80,6 +80,7 @@ int fp_cgroup_freeze(const struct fp_cgroup *cgroup, bool frozen, struct fp_erro
 struct fp_pids {
     pid_t *items; /* owned */
     size_t count, room;
+    size_t strangers; /* of a pid namespace that is not below ours: they have no pid here */
 };
 
 /* Append the processes of a cgroup and of those below it; a cgroup that is gone has none. */

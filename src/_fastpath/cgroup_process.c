@@ -134,8 +134,10 @@ static int append_processes(int directory, void *argument, struct fp_error *erro
         if (end == at)
             break;
         at = *end ? end + 1 : end;
-        if (pid <= 0) /* of a pid namespace that is not below ours: there is no name for it */
+        if (pid <= 0) {
+            pids->strangers++;
             continue;
+        }
         if (pids->count == pids->room) {
             size_t room = pids->room ? 2 * pids->room : 64;
             pid_t *items = realloc(pids->items, room * sizeof(*items));

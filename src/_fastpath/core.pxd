@@ -61,6 +61,7 @@ cdef extern from "cgroup.h":
         int *items
         size_t count
         size_t room
+        size_t strangers
     int fp_cgroup_processes(const char *path, fp_pids *ret, fp_error *error) nogil
     int fp_cgroup_write(int dirfd, const char *file, const char *value, fp_error *error) nogil
     int fp_cgroup_devices(int dirfd, const int64_t *rules, size_t count, fp_error *error) nogil

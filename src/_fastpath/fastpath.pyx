@@ -245,6 +245,7 @@ def cgroup_processes(str path):
     pids.items = NULL
     pids.count = 0
     pids.room = 0
+    pids.strangers = 0
     try:
         if fp_cgroup_processes(name, &pids, &error) < 0:
             raise_error(&error)

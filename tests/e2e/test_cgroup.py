@@ -113,6 +113,17 @@ def test_a_cgroup_with_processes_is_refused(view: View, bundle: Make) -> None:
     assert f"/{NAME}/x" in membership(pid).values()
 
 
+def test_a_cgroup_with_processes_that_have_no_pid_here_is_refused(view: View, bundle: Make) -> None:
+    """Of another pid namespace: there would be no ending them, or with them somebody else's container would end."""
+    view.create(bundle(linux={"cgroupsPath": f"/{NAME}/x"}))
+    words = view.words("create", "-b", bundle("b2", linux={"cgroupsPath": f"/{NAME}/x"}), "second")
+    ended = view.run(["unshare", "--pid", "--fork", "--mount-proc", *words])
+
+    assert (1, 1) == (ended.returncode, ended.stderr.count("\n"))
+    assert "container's cgroup is not empty" in ended.stderr
+    assert "created" == view.status()
+
+
 def test_an_empty_cgroup_that_is_there_becomes_the_containers(view: View, bundle: Make) -> None:
     for names in view.hierarchies():
         cgroup_of(names, f"{NAME}/x").mkdir()
