@@ -115,7 +115,7 @@ cdef extern from "journal.h":
 cdef extern from "lifecycle.h":
     int fp_lifecycle_start(int state_fd, fp_state *state, fp_error *error) nogil
     int fp_lifecycle_start_as(int state_fd, fp_state *state, const void *plan, size_t size, fp_error *error) nogil
-    int fp_lifecycle_kill(const fp_state *state, int number, fp_error *error) nogil
+    int fp_lifecycle_kill(int state_fd, const fp_state *state, int number, fp_error *error) nogil
     int fp_lifecycle_kill_all(const fp_state *state, int number, fp_error *error) nogil
     int fp_lifecycle_pause(const fp_state *state, bint paused, fp_error *error) nogil
     int fp_lifecycle_end(const fp_state *state, fp_error *error) nogil

@@ -189,10 +189,13 @@ cdef class State:
             raise OSError(errno_now(), strerror(errno_now()))
         return fd
 
-    def kill(self, int number):
+    def kill(self, int number, int state_fd=-1):
         cdef fp_error error
+        cdef int status
         error.number = 0
-        if fp_lifecycle_kill(&self.state, number, &error) < 0:
+        with nogil:
+            status = fp_lifecycle_kill(state_fd, &self.state, number, &error)
+        if status < 0:
             raise_error(&error)
 
     def kill_all(self, int number):

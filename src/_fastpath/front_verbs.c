@@ -78,7 +78,7 @@ static int serve_kill(const struct fp_command *command, const struct container *
                    : TO_PYTHON;
     if (container->status == FP_STOPPED)
         return TO_PYTHON;
-    return fp_lifecycle_kill(&container->state, command->signal, &error) == 0 ? 0 : TO_PYTHON;
+    return fp_lifecycle_kill(container->fd, &container->state, command->signal, &error) == 0 ? 0 : TO_PYTHON;
 }
 
 static int serve_delete(const struct fp_command *command, const struct container *container)

@@ -4,6 +4,7 @@
 #include "lifecycle.h"
 
 #include "cleanup.h"
+#include "control.h"
 #include "execute.h"
 #include "kernel.h"
 #include "process.h"
@@ -72,8 +73,10 @@ static void thaw(const struct fp_state *state)
         fp_cgroup_freeze(freezer, false, &ignored);
 }
 
-int fp_lifecycle_kill(const struct fp_state *state, int number, struct fp_error *error)
+int fp_lifecycle_kill(int state_fd, const struct fp_state *state, int number, struct fp_error *error)
 {
+    if (number == SIGTERM && state_fd >= 0 && fp_state_status(state) == FP_RUNNING && fp_control_powerdown(state_fd))
+        return 0;
     pid_t pid = (pid_t)state->record.pid;
     _cleanup_close_ int pidfd = fp_process_open(pid, state->record.start_time);
     if (pidfd < 0)
@@ -89,7 +92,7 @@ int fp_lifecycle_kill(const struct fp_state *state, int number, struct fp_error 
 int fp_lifecycle_kill_all(const struct fp_state *state, int number, struct fp_error *error)
 {
     if (!state->cgroups.count)
-        return fp_lifecycle_kill(state, number, error);
+        return fp_lifecycle_kill(-1, state, number, error);
     const struct fp_cgroup *freezer = fp_cgroup_freezer(&state->cgroups);
     if (fp_cgroup_signal((freezer ? freezer : state->cgroups.items)->path, number, error) < 0)
         return -1;

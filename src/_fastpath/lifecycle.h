@@ -11,8 +11,9 @@ int fp_lifecycle_start(int state_fd, struct fp_state *state, struct fp_error *er
 /* The same with a plan of `size` bytes, whose stages enter and exec take the place of those that urunc-init keeps. */
 int fp_lifecycle_start_as(int state_fd, struct fp_state *state, const void *plan, size_t size, struct fp_error *error);
 
-/* Send `number` to the container's process, by pidfd; ESRCH if it has ended. */
-int fp_lifecycle_kill(const struct fp_state *state, int number, struct fp_error *error);
+/* Send `number` to the container's process, by pidfd; ESRCH if it has ended.  A first SIGTERM is the power button of a
+ * guest that has one (control.h); `state_fd` -1: no. */
+int fp_lifecycle_kill(int state_fd, const struct fp_state *state, int number, struct fp_error *error);
 
 /* Send it to every process of the container's cgroup, to those that a monitor has left behind too. */
 int fp_lifecycle_kill_all(const struct fp_state *state, int number, struct fp_error *error);

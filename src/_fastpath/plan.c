@@ -110,6 +110,7 @@ static bool slot_holds(const struct fp_operation *operation)
     switch (operation->code) {
     case FP_OP_CLONE_TREE:
     case FP_OP_CLONE_FILE:
+    case FP_OP_CONTROL:
     case FP_OP_CONSOLE:
     case FP_OP_ATTACH:
     case FP_OP_TERMINAL:

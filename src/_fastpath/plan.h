@@ -38,6 +38,7 @@
                                      header, offloads */                                                               \
     X(SHARE, "share", "issiiiin") /* slot, tap, interface, its index, mtu, uid, vnet header; gateway, prefix, guest,   \
                                      ports */                                                                          \
+    X(CONTROL, "control", "i")    /* slot for the listening end of the guest's power button, see control.h */          \
     X(ENTER_NAMESPACE, "enter_namespace", "ii") /* slot, CLONE_NEW*: one that only a process on its own can join */    \
     X(ATTACH_ROOT, "attach_root", "")           /* FP_SLOT_ROOT onto /, and enter it */                                \
     X(ATTACH, "attach", "is")                   /* slot, path in the root: an existing file or directory */            \

@@ -2,7 +2,7 @@
 // Stage root: the monitor's own file system, built detached, before any process can see it.
 #define _GNU_SOURCE
 #include "cleanup.h"
-#include "execute.h"
+#include "control.h"
 #include "kernel.h"
 
 #include <sched.h>
@@ -132,6 +132,8 @@ int fp_root_operation(struct fp_sandbox *sandbox, const struct fp_operation *ope
         return fp_link_create(sandbox, operation, error);
     case FP_OP_SHARE:
         return fp_share_create(sandbox, operation, error);
+    case FP_OP_CONTROL:
+        return fp_control_create(sandbox, operation, error);
     case FP_OP_CONSOLE:
         return fp_console_create(sandbox, operation, error);
     default:

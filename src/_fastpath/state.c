@@ -4,6 +4,7 @@
 #include "state.h"
 
 #include "cleanup.h"
+#include "control.h"
 #include "journal.h"
 #include "kernel.h"
 #include "process.h"
@@ -142,7 +143,7 @@ int fp_state_lock(int root_fd, const char *id, int timeout_ms, struct fp_error *
 
 int fp_state_remove(int root_fd, const char *id, struct fp_error *error)
 {
-    static const char *const files[] = {FP_SOCKET,        "hooks.json", "hooks.new",  FP_JOURNAL,
+    static const char *const files[] = {FP_SOCKET,        FP_CONTROL,   "hooks.json", "hooks.new", FP_JOURNAL,
                                         "state.json.new", "state.json", "record.new", "record"};
     _cleanup_close_ int state_fd = openat(root_fd, id, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (state_fd < 0)

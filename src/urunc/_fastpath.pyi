@@ -89,8 +89,11 @@ class State:
     def open_process(self) -> int:
         """Return a pidfd of the container's process.  ProcessLookupError: it has ended."""
 
-    def kill(self, number: int) -> None:
-        """Send a signal by pidfd, SIGKILL where pid 1 would not see it.  ProcessLookupError: the process has ended."""
+    def kill(self, number: int, state_fd: int = -1) -> None:
+        """Send a signal by pidfd, SIGKILL where pid 1 would not see it.  ProcessLookupError: the process has ended.
+
+        With the state directory a first SIGTERM presses the guest's power button instead, if it has one.
+        """
 
     def kill_all(self, number: int) -> None:
         """Send a signal to every process of the container's cgroup."""

@@ -51,6 +51,7 @@ class Unikernel(Record):
     mount_rootfs: "bool | None"
     source: str
     machine: str = ""
+    stop: str = ""
 
 
 def resolve(
@@ -202,6 +203,10 @@ def _ports_fault(value: str) -> str:
     return ""
 
 
+def _stop_fault(value: str) -> str:
+    return "" if value in ("powerdown", "signal") else "must be powerdown or signal"
+
+
 def _boolean_fault(value: str) -> str:
     return "" if value in _TRUE + _FALSE else "must be true or false"
 
@@ -244,6 +249,7 @@ _KEYS = {
     "machine": ("machine", _no_fault),
     "network": ("network", _network_fault),
     "ports": ("ports", _ports_fault),
+    "stop": ("stop", _stop_fault),
     "solo5NetDev": ("solo5_net", _device_fault),
     "solo5BlkDev": ("solo5_block", _device_fault),
     "mountRootfs": ("mount_rootfs", _boolean_fault),

@@ -22,7 +22,7 @@ REVIEWED = {
     "a disk that is full, sparse, slow or flushed": "fallocate fdatasync fsync pread64 pwrite64 preadv pwritev lseek",
     "vCPUs that are kicked": "ioctl rt_sigtimedwait rt_sigpending",
     "a control socket that is inherited": (
-        "listen accept4 recvmsg sendmsg recvfrom getsockname getpeername getsockopt setsockopt shutdown"
+        "listen accept4 recvmsg sendmsg recvfrom getsockname getpeername getsockopt setsockopt shutdown unlink"
     ),
     "a device that another process serves (vhost-user)": "socketpair sendmsg recvmsg",
     "a directory shared over 9p, within the monitor's root": (

@@ -178,6 +178,7 @@ REVIEWED = {
     "tgkill": 234,
     "times": 100,
     "uname": 63,
+    "unlink": 87,
     "unlinkat": 263,
     "utimensat": 280,
     "write": 1,

@@ -46,6 +46,7 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
     words = guest.words(boot)
     given = _payload(spec, guest, chosen, host, boot)
     exit_code = "sector" if boot.init == "uinit" else dict(guest.status).get(chosen.name, "as-is")
+    watched = exit_code in EXIT_CODES and chosen.qmp
     disks += (Disk(path=STATUS, id="urunc-status"),) if exit_code == "sector" else ()
     kernel_words = next((k.cmdline for k in host.config.kernels if k.name == unikernel.kernel), "")
     return Machine(
@@ -70,7 +71,8 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
         virtio=guest.virtio,
         debug_exit=guest.debug_exit,
         exit_code=exit_code,
-        qmp_fd=network.FIRST_FD + len(nics) if exit_code in EXIT_CODES and chosen.qmp else -1,
+        qmp_fd=network.FIRST_FD + len(nics) if watched else -1,
+        control_fd=network.FIRST_FD + len(nics) + watched if _powers_down(unikernel, guest, chosen) else -1,
     )
 
 
@@ -94,6 +96,7 @@ def check(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor
     _check_kernel(chosen, host)
     _type(unikernel, guest, host)
     _check_memory(spec, host)
+    _powers_down(unikernel, guest, chosen)
     accelerator(unikernel.accelerator or host.config.accelerator, chosen, host.kvm)
     disks = storage.disks(guest, host, read_only=spec.readonly, name=unikernel.solo5_block)
     boot = _boot(spec, unikernel, guest, chosen, host, (), len(disks))
@@ -105,6 +108,16 @@ def _payload(spec: "Spec", guest: "Guest", chosen: "Monitor", host: "Host", boot
     # most guests of other frameworks have nothing to be asked: the modules of the others are not loaded for them
     status = f"/dev/vd{'abcdefghijklmnopqrstuvwxyz'[boot.disks]}" if boot.init == "uinit" else ""
     return payload(spec, guest, chosen, host, boot, status) if guest.uinit or spec.mounts else Payload()
+
+
+def _powers_down(unikernel: "Unikernel", guest: "Guest", chosen: "Monitor") -> bool:
+    """Whether the guest is asked to stop by its power button: one that does not listen would be waited for in vain.
+
+    Of Linux the kernel may listen, but a program must, too: the image's author says so by the annotation `stop`.
+    """
+    if unikernel.stop == "powerdown" and not chosen.powerdown:
+        raise UnikernelError(f"stop powerdown: {chosen.name} has no power button for guests: use hypervisor qemu")
+    return (unikernel.stop or guest.stop) == "powerdown" and chosen.powerdown
 
 
 def hints(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "Host") -> "tuple[str, ...]":

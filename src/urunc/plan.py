@@ -94,6 +94,7 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
         ("stage", "root"),
         *_root(spec, chosen, host, machine, slots),
         *network.operations(chosen, machine, net, uid, NIC_SLOT),
+        *([("control", CONTROL_SLOT)] if machine.control_fd >= 0 else []),
         *console_of(spec, console, slots["console"], (uid, gid)),
         *_rootfs(spec, start_hooks),
         ("stage", "wait"),
@@ -109,6 +110,7 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
         *_companion(machine),
         *shared.kept(machine),
         *network.kept(chosen, machine, NIC_SLOT),
+        *([("keep", CONTROL_SLOT, machine.control_fd)] if machine.control_fd >= 0 else []),
         *(("seccomp", flags, program) for flags, program in host.filters),
         _exec(host, slots, chosen.argv(machine)),
     )
@@ -158,6 +160,7 @@ def _rootfs(spec: "Spec", start_hooks: "tuple[Operation, ...]") -> "list[Operati
 ROOTFS_SLOT = 32  # of the container's rootfs, for startContainer hooks
 NIC_SLOT = 33  # of the first tap
 TIME_SLOT = 27  # FP_SLOT_TIME: of a time namespace to join
+CONTROL_SLOT = 30  # of the listening end of its power button
 QMP_SLOT = 31  # of the monitor's end of a connection with its companion
 
 

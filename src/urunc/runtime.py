@@ -87,7 +87,7 @@ def kill(request: "Request") -> None:
                 record.kill_all(request.signal)
                 return
             lifecycle.check(status, "kill", request.id)
-            record.kill(request.signal)
+            record.kill(request.signal, container.fd)
         except ProcessLookupError:
             if not request.all:
                 raise StateError(f"container not running: {request.id} has just stopped") from None

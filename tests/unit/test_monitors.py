@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ci import guest_table
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -271,3 +272,7 @@ def follow(page: Path, family: str, directory: Path, monkeypatch: pytest.MonkeyP
     package = {"monitors": monitors, "unikernels": unikernels}[family]
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(directory)])
     monkeypatch.setitem(package.MODULES, name, file)
+
+
+def test_page_of_guests_and_monitors_is_current() -> None:
+    assert guest_table.PAGE.read_text() == guest_table.page(), "run: python ci/guest_table.py"

@@ -106,6 +106,7 @@ class Machine(Record):
     debug_exit: int = 0  # I/O port of an isa-debug-exit device of two bytes, 0 = none
     exit_code: str = "as-is"  # what the monitor's exit status means (unikernels.Guest.status)
     qmp_fd: int = -1  # of a QMP connection on which somebody waits to start the guest
+    control_fd: int = -1  # of a listening socket on which somebody presses the power button
     helpers: "tuple[Helper, ...]" = ()
 
 
@@ -133,6 +134,7 @@ class Monitor(Record):
     capabilities: "tuple[str, ...]" = ()  # CAP_* that it cannot do without
     shares: "tuple[str, ...]" = ()  # ways of sharing a directory with the guest, the best first
     qmp: bool = False  # whether it speaks QEMU's machine protocol
+    powerdown: bool = False  # whether it has a power button for the guest: Machine.control_fd
     seccomp: bool = False  # whether it brings a filter of its own
 
 

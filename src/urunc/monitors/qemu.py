@@ -34,10 +34,17 @@ def argv(machine: Machine) -> "tuple[str, ...]":
 
 
 def _control(machine: Machine) -> "list[str]":
-    """Return the connection of who is to start the guest; what ends before that is QEMU's own failure."""
-    if machine.qmp_fd < 0:
-        return []
-    return ["-chardev", f"socket,id=qmp,fd={machine.qmp_fd}", "-mon", "chardev=qmp,mode=control", "-S"]
+    """Return the connection of who is to start the guest, and that of who stops it.
+
+    What ends before the first has said so is QEMU's own failure.
+    """
+    line = []
+    if machine.qmp_fd >= 0:
+        line += ["-chardev", f"socket,id=qmp,fd={machine.qmp_fd}", "-mon", "chardev=qmp,mode=control", "-S"]
+    if machine.control_fd >= 0:
+        line += ["-chardev", f"socket,id=control,fd={machine.control_fd},server=on,wait=off"]
+        line += ["-mon", "chardev=control,mode=control"]
+    return line
 
 
 def _type(machine: Machine) -> str:
@@ -137,6 +144,7 @@ MONITOR = Monitor(
     nodes=(("dev/null", 1, 3), ("dev/urandom", 1, 9)),
     kernels=("bzimage", "pvh", "multiboot"),
     takes_tap="fd",
+    powerdown=True,
     tap_nodes=TUN,
     shares=("virtiofs", "9pfs"),
     qmp=True,

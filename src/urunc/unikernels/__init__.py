@@ -65,7 +65,7 @@ class Guest(Record):
     name: str
     monitors: "tuple[str, ...]"
     words: "Callable[[Boot], tuple[str, ...]]"
-    stop: str = "signal"  # or "powerdown": whether the guest listens to a power button
+    stop: str = "signal"  # or "powerdown": whether every guest listens to a power button; some do by annotation
     kernels: "tuple[str, ...]" = ()  # kinds of image that the framework builds (facts.File.kind)
     # devices
     net: int = 0  # interfaces that it can use

@@ -118,7 +118,6 @@ GUEST = Guest(
     name="linux",
     monitors=("qemu", "firecracker", "cloud-hypervisor"),
     words=words,
-    stop="powerdown",
     kernels=("bzimage", "elf64"),
     net=MANY,
     disks=MANY,

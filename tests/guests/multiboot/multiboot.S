@@ -4,6 +4,7 @@
  *   EXIT   writes CODE to an isa-debug-exit device at PORT
  *   HALT   halts with interrupts off, for ever: how Rumprun ends
  *   SLEEP  halts with interrupts on, for ever, and none comes: a guest that has nothing to do
+ *   BUTTON waits for the power button (ACPI's PM1 event block, where QEMU's firmware puts it), and resets the machine
  *   RESET  resets the machine, which QEMU with -no-reboot ends for with status 0
  */
 
@@ -42,6 +43,15 @@ _start:
 	lidt table
 	sti
 #else
+#if ACTION == 5
+	movw $0x100, %ax
+	movw $0x602, %dx		/* enable: power button */
+	outw %ax, %dx
+	movw $0x600, %dx		/* status */
+4:	inw %dx, %ax
+	testw $0x100, %ax
+	jz 4b
+#endif
 	movb $0xfe, %al
 	outb %al, $0x64
 #endif
