@@ -41,6 +41,23 @@ static int await_exec(int fd, uint64_t *entered_ns, struct fp_error *error)
     return -1;
 }
 
+/* A start that was killed after it had asked is still obeyed: who asks next finds nobody listening, and the container
+ * running in a moment. */
+static int explain(const struct fp_state *state, struct fp_error *error)
+{
+    if (error->number != ECONNREFUSED && error->number != ECONNRESET && error->number != EPIPE)
+        return -1;
+    enum fp_status status = fp_state_status(state);
+    for (int waited = 0; status == FP_CREATED && waited < END_WAIT_MS; waited++) {
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        status = fp_state_status(state);
+    }
+    if (status == FP_RUNNING)
+        *error =
+            (struct fp_error){.number = EALREADY, .step = "start", .path = "cannot start an already running container"};
+    return -1;
+}
+
 int fp_lifecycle_start(int state_fd, struct fp_state *state, struct fp_error *error)
 {
     return fp_lifecycle_start_as(state_fd, state, NULL, 0, error);
@@ -54,11 +71,14 @@ int fp_lifecycle_start_as(int state_fd, struct fp_state *state, const void *plan
         return -1;
     struct sockaddr_un address;
     _cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (fd < 0 || fp_unix_address(state_fd, FP_SOCKET, &address) < 0 ||
-        connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-        return fp_fail(error, "connect", FP_SOCKET);
-    if (fp_send_request(fd, &request, plan_fd, NULL, error) < 0 || await_exec(fd, &state->entered_ns, error) < 0)
-        return -1;
+    if (fd < 0 || fp_unix_address(state_fd, FP_SOCKET, &address) < 0)
+        return fp_fail(error, "socket", FP_SOCKET);
+    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+        fp_fail(error, "connect", FP_SOCKET);
+    else if (fp_send_request(fd, &request, plan_fd, NULL, error) == 0)
+        await_exec(fd, &state->entered_ns, error);
+    if (error->number)
+        return explain(state, error);
     unlinkat(state_fd, FP_SOCKET, 0);
     state->record.status = FP_RUNNING;
     return fp_state_write(state_fd, state, error);
