@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .unikernels import Guest, Interface
 
 MIB = 1 << 20
+LIMITED_CPU = "host,arch-capabilities=off"  # nested KVM says that it has this register (MSR 0x10a), and fails to set it
 STATUS = "/guest/status/sector"  # in the monitor's root: FP_COMPANION_SECTOR
 STATIC = ("io.kubernetes.cri.container-name", "user-container")  # of Knative
 
@@ -67,6 +68,7 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
         else (),
         type=_type(unikernel, guest, host),
         cpu=guest.cpu,
+        host_cpu="host" if host.kvm == "full" else LIMITED_CPU,
         acpi=guest.acpi,
         virtio=guest.virtio,
         debug_exit=guest.debug_exit,

@@ -316,6 +316,14 @@ def test_the_accelerator_is_one_that_works(wanted: str, need: str, kvm: str, exp
     assert expected == machine.accelerator(wanted, monitor, kvm)
 
 
+@pytest.mark.parametrize(("kvm", "cpu"), [("full", "host"), ("limited", "host,arch-capabilities=off")])
+def test_limited_kvm_is_not_asked_for_registers_that_it_cannot_set(kvm: str, cpu: str) -> None:
+    made = machine_of(unikernel=replace(UNIKERNEL, accelerator="kvm"), kvm=kvm)
+    argv = monitors.load("qemu").argv(made)
+
+    assert cpu == argv[argv.index("-cpu") + 1]
+
+
 def test_the_annotations_accelerator_comes_before_the_configurations() -> None:
     config = Config(accelerator="tcg")
 

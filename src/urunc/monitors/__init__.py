@@ -101,6 +101,7 @@ class Machine(Record):
     # what the framework asks of QEMU (unikernels.Guest)
     type: str = "q35"  # or pc, microvm
     cpu: str = ""  # model under emulation, "" = max
+    host_cpu: str = "host"  # model under KVM
     acpi: bool = True
     virtio: str = "transitional"  # or modern
     debug_exit: int = 0  # I/O port of an isa-debug-exit device of two bytes, 0 = none

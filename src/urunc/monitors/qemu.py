@@ -17,7 +17,7 @@ def escaped(value: str) -> str:
 
 def argv(machine: Machine) -> "tuple[str, ...]":
     """Return QEMU's command line: nothing that was not asked for, the serial port as the container's streams."""
-    cpu = "host" if machine.accelerator == "kvm" else machine.cpu or "max"
+    cpu = machine.host_cpu if machine.accelerator == "kvm" else machine.cpu or "max"
     line = [machine.binary, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     line += ["-M", _type(machine), "-cpu", cpu]
     line += ["-m", str(machine.memory_mib), "-smp", str(machine.vcpus)]
