@@ -204,6 +204,33 @@ cdef extern from *:
     const char *fp_spt_image_start
     const char *fp_spt_image_end
 
+cdef extern from "snapshot.h":
+    enum:
+        FP_DEVICE_OTHER
+        FP_DEVICE_LOOP
+        FP_DEVICE_MAPPED
+        FP_DEVICE_THIN
+    struct fp_mounts:
+        char *text
+    struct fp_mount:
+        unsigned major
+        unsigned minor
+        const char *point
+        const char *options
+        const char *type
+        const char *source
+        const char *super_options
+    struct fp_device:
+        int kind
+        const char *name
+        uint64_t size
+        bint read_only
+        unsigned pool_major
+        unsigned pool_minor
+        uint32_t thin_id
+    int fp_snapshot_find(int fd, fp_mounts *table, fp_mount *ret_mount, fp_device *ret_device, fp_error *error) nogil
+    void fp_mounts_deinit(fp_mounts *mounts) nogil
+
 cdef extern from "network.h":
     enum:
         FP_INTERFACES_MAX

@@ -650,3 +650,29 @@ def quote(str text):
     if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
         return f'"{text}"'
     return '"' + "".join([escaped(ord(character)) for character in text]) + '"'
+
+
+DEVICE_KINDS = {FP_DEVICE_OTHER: "disk", FP_DEVICE_LOOP: "loop", FP_DEVICE_MAPPED: "mapped", FP_DEVICE_THIN: "thin"}
+
+
+def backing(int rootfs_fd):
+    cdef fp_error error
+    cdef fp_mounts table
+    cdef fp_mount mount
+    cdef fp_device device
+    cdef int found
+    error.number = 0
+    table.text = NULL
+    with nogil:
+        found = fp_snapshot_find(rootfs_fd, &table, &mount, &device, &error)
+    try:
+        if found < 0:
+            raise_error(&error)
+        if not found:
+            return None
+        return (mount.major, mount.minor, optional(mount.point), optional(mount.source), optional(mount.type),
+                optional(mount.options), optional(mount.super_options), DEVICE_KINDS[device.kind],
+                optional(device.name), device.size, bool(device.read_only),
+                (device.pool_major, device.pool_minor, device.thin_id))
+    finally:
+        fp_mounts_deinit(&table)

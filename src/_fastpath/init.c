@@ -64,7 +64,10 @@ static int run_stage(const struct fp_plan *plan, enum fp_stage stage, int notify
             current = (enum fp_stage)operation.arguments[0].integer;
         else if (current == stage && (operation.code == FP_OP_EXEC || operation.code == FP_OP_EXEC_SLOT))
             return fp_enter_exec(&operation, slots, notify_fd, error);
-        else if (current == stage && fp_enter_operation(&operation, slots, error) < 0)
+        else if (current == stage && operation.code == FP_OP_RELEASE) {
+            if (fp_enter_release(&operation, slots, notify_fd, error) < 0)
+                return -1;
+        } else if (current == stage && fp_enter_operation(&operation, slots, error) < 0)
             return -1;
     }
     return 0;

@@ -10,6 +10,7 @@
 #include "network.h"
 #include "process.h"
 #include "rules.h"
+#include "snapshot.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -19,8 +20,9 @@
 enum { JOURNAL_MAX = 1 << 20, KILL_WAIT_MS = 10000, LOCK_WAIT_MS = 10000 };
 
 /* "process PID START": a pid that is somebody else's by now has another start time. */
-static int undo_process(const char *words, struct fp_error *error)
+static int undo_process(int state_fd, const char *words, struct fp_error *error)
 {
+    (void)state_fd;
     int pid;
     unsigned long long start;
     if (sscanf(words, "%d %llu", &pid, &start) != 2)
@@ -46,8 +48,9 @@ static bool has_ended(struct fp_error *error)
 
 /* "network INTERFACE TAP NAMESPACE PID START PATH": in a namespace that the container has joined; its own goes with it.
  */
-static int undo_network(const char *words, struct fp_error *error)
+static int undo_network(int state_fd, const char *words, struct fp_error *error)
 {
+    (void)state_fd;
     const char *path = fp_network_words_path(words);
     if (!path || !*path || access(path, F_OK) < 0)
         return 0;
@@ -64,8 +67,9 @@ static int undo_network(const char *words, struct fp_error *error)
 }
 
 /* "rules NAMESPACE...", as above: the table of a guest that shared the namespace. */
-static int undo_rules(const char *words, struct fp_error *error)
+static int undo_rules(int state_fd, const char *words, struct fp_error *error)
 {
+    (void)state_fd;
     const char *path = fp_network_words_path(words);
     uint64_t written, found;
     struct fp_owner owner;
@@ -80,13 +84,21 @@ static int undo_rules(const char *words, struct fp_error *error)
     return found == written ? fp_rules_destroy(netfilter, &owner, error) : 0;
 }
 
+/* "snapshot DEVICE": a start that was killed between unmounting the rootfs and the run of the monitor. */
+static int undo_snapshot(int state_fd, const char *words, struct fp_error *error)
+{
+    (void)words;
+    return fp_snapshot_restore(state_fd, error);
+}
+
 static const struct {
     const char *kind;
-    int (*undo)(const char *words, struct fp_error *error);
+    int (*undo)(int state_fd, const char *words, struct fp_error *error);
 } kinds[] = {
     {"process", undo_process},
     {"network", undo_network},
     {"rules", undo_rules},
+    {"snapshot", undo_snapshot},
 };
 
 int fp_journal_add(int state_fd, const char *kind, const char *words, struct fp_error *error)
@@ -120,14 +132,14 @@ static void thaw(int state_fd)
 }
 
 /* Of a cgroup without a process in the journal nobody was let in: whoever is there is not ours. */
-static void undo_line(const char *line, bool had_process, struct fp_error *error)
+static void undo_line(int state_fd, const char *line, bool had_process, struct fp_error *error)
 {
     if (strncmp(line, "cgroup ", 7) == 0)
         fp_cgroup_undo(line + 7, had_process, error);
     for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
         size_t length = strlen(kinds[i].kind);
         if (strncmp(line, kinds[i].kind, length) == 0 && line[length] == ' ')
-            kinds[i].undo(line + length + 1, error);
+            kinds[i].undo(state_fd, line + length + 1, error);
     }
 }
 
@@ -152,7 +164,7 @@ int fp_journal_undo(int state_fd, struct fp_error *error)
         text[size - 1] = '\0';
         char *start = memrchr(text, '\n', size - 1);
         start = start ? start + 1 : text;
-        undo_line(start, had_process, error);
+        undo_line(state_fd, start, had_process, error);
         size = (size_t)(start - text);
     }
     if (error->number)

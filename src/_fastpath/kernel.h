@@ -22,6 +22,8 @@ enum {
     FP_MOUNT_ATTR_IDMAP = 0x100000,
     FP_AT_RECURSIVE = 0x8000,
     FP_AT_EMPTY_PATH = 0x1000,
+    FP_STATX_MNT_ID = 0x1000,
+    FP_STATX_ATTR_MOUNT_ROOT = 0x2000,
     FP_RESOLVE_NO_MAGICLINKS = 0x02,
     FP_RESOLVE_IN_ROOT = 0x10,
 };
@@ -30,6 +32,16 @@ enum {
 
 struct fp_mount_attr {
     uint64_t attr_set, attr_clr, propagation, userns_fd;
+};
+
+struct fp_statx { /* struct statx of include/uapi/linux/stat.h, which musl lacks */
+    uint32_t mask, block_size;
+    uint64_t attributes;
+    uint32_t links, uid, gid;
+    uint16_t mode, pad;
+    uint64_t inode, size, blocks, attributes_mask, times[8];
+    uint32_t rdev_major, rdev_minor, dev_major, dev_minor;
+    uint64_t mount_id, rest[13];
 };
 
 struct fp_open_how {
@@ -86,6 +98,11 @@ static inline int fp_pivot_root(const char *new_root, const char *put_old)
 static inline int fp_openat2(int dirfd, const char *path, const struct fp_open_how *how)
 {
     return (int)syscall(SYS_openat2, dirfd, path, how, sizeof(*how));
+}
+
+static inline int fp_statx(int fd, unsigned mask, struct fp_statx *ret)
+{
+    return (int)syscall(SYS_statx, fd, "", FP_AT_EMPTY_PATH, mask, ret);
 }
 
 static inline int fp_pidfd_open(pid_t pid)

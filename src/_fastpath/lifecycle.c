@@ -10,8 +10,10 @@
 #include "process.h"
 #include "protocol.h"
 #include "sealed.h"
+#include "snapshot.h"
 
 #include <signal.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -24,10 +26,22 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static int await_exec(int fd, uint64_t *entered_ns, struct fp_error *error)
+/* What urunc-init says first: it is about to execute the monitor, but for the rootfs that we have to unmount. */
+static int receive_first(int fd, int state_fd, int *hold, struct fp_error *ret, struct fp_error *error)
+{
+    int received = fp_receive_result(fd, ret, error);
+    if (received <= 0 || ret->number || strcmp(ret->step, FP_RELEASE) != 0)
+        return received;
+    struct fp_request answer = {.kind = FP_RELEASED};
+    if (fp_snapshot_release(state_fd, hold, error) < 0 || fp_send_request(fd, &answer, -1, NULL, error) < 0)
+        return -1;
+    return fp_receive_result(fd, ret, error);
+}
+
+static int await_exec(int fd, int state_fd, int *hold, uint64_t *entered_ns, struct fp_error *error)
 {
     struct fp_error result;
-    int received = fp_receive_result(fd, &result, error);
+    int received = receive_first(fd, state_fd, hold, &result, error);
     if (received == 0)
         return fp_fail_with(error, ECONNRESET, "start", "urunc-init ended before it ran the monitor");
     if (received > 0 && result.number == 0) {
@@ -73,12 +87,18 @@ int fp_lifecycle_start_as(int state_fd, struct fp_state *state, const void *plan
     _cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0 || fp_unix_address(state_fd, FP_SOCKET, &address) < 0)
         return fp_fail(error, "socket", FP_SOCKET);
+    _cleanup_close_ int hold = -1;
     if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
         fp_fail(error, "connect", FP_SOCKET);
     else if (fp_send_request(fd, &request, plan_fd, NULL, error) == 0)
-        await_exec(fd, &state->entered_ns, error);
-    if (error->number)
+        await_exec(fd, state_fd, &hold, &state->entered_ns, error);
+    if (error->number) {
+        close(fp_take_fd(&fd)); /* a urunc-init that still waits ends */
+        if (hold >= 0)
+            fp_snapshot_restore(state_fd, error);
         return explain(state, error);
+    }
+    fp_snapshot_forget(state_fd);
     unlinkat(state_fd, FP_SOCKET, 0);
     state->record.status = FP_RUNNING;
     return fp_state_write(state_fd, state, error);

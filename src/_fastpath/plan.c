@@ -111,6 +111,7 @@ static bool slot_holds(const struct fp_operation *operation)
     case FP_OP_CLONE_TREE:
     case FP_OP_CLONE_FILE:
     case FP_OP_CONTROL:
+    case FP_OP_COPY:
     case FP_OP_CONSOLE:
     case FP_OP_ATTACH:
     case FP_OP_TERMINAL:
@@ -121,6 +122,13 @@ static bool slot_holds(const struct fp_operation *operation)
                operation->arguments[1].integer >= 3 && operation->arguments[1].integer < FP_SLOT_COUNT;
     case FP_OP_COMPANION:
         return operation->arguments[1].integer >= -1 && operation->arguments[1].integer < FP_SLOT_COUNT;
+    case FP_OP_RELEASE:
+        for (uint64_t i = 0; i < operation->arguments[1].count; i++) {
+            int64_t slot = fp_numbers(&operation->arguments[1])[i];
+            if (slot < 0 || slot >= FP_SLOT_COUNT)
+                return false;
+        }
+        return operation->arguments[0].integer >= 0 && operation->arguments[0].integer < FP_SLOT_COUNT;
     case FP_OP_HELPER:
     case FP_OP_HOOK:
     case FP_OP_LINK:

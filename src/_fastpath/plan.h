@@ -34,6 +34,9 @@
     X(INITRD_UINIT, "initrd_uinit", "ss") /* path in the root, name in it: uinit, to be the guest's init */            \
     X(INITRD_END, "initrd_end", "s")      /* path in the root */                                                       \
     X(CONSOLE, "console", "isiiii")       /* slot for the slave, console socket, rows, columns, uid, gid */            \
+    X(COPY, "copy", "isi") /* slot (used up), path in the root, mode: what outlives the file system it is on */        \
+    X(SNAPSHOT, "snapshot", "iisssss") /* major, minor, mount point, source, type, options of mount and of file        \
+                                          system: what start is to unmount */                                          \
     X(LINK, "link", "issiiiii")   /* slot for the tap (-1: by name only), tap, interface, its index, mtu, uid, vnet    \
                                      header, offloads */                                                               \
     X(SHARE, "share", "issiiiin") /* slot, tap, interface, its index, mtu, uid, vnet header; gateway, prefix, guest,   \
@@ -57,6 +60,8 @@
     X(PROC, "proc", "s")            /* path in the root: an existing directory */                                      \
     X(PIVOT_ROOT, "pivot_root", "") /* the caller's root is gone afterwards */                                         \
     X(READ_ONLY, "read_only", "")   /* the root itself, not what is attached below */                                  \
+    X(RELEASE, "release", "insis")  /* slot for the device, slots to drop, path of its node, whether it is only        \
+                                       read, its name: has start unmount the snapshot */                               \
     X(HOSTNAME, "hostname", "s")                                                                                       \
     X(DOMAINNAME, "domainname", "s")                                                                                   \
     X(OOM_SCORE_ADJ, "oom_score_adj", "i")                                                                             \

@@ -6,8 +6,9 @@
  * means that the caller died: init exits, so that a half-made container cannot outlive its maker.  *start* is the
  * listening socket in the state directory: it serves one start, whose connection carries the result: a zero
  * struct fp_error just before execve, one that is not zero if a step failed; end of file after the zero one alone is
- * success.  The request that begins it may carry a plan, whose stages enter and exec then take the place of the kept
- * ones. */
+ * success.  Before that one init may ask by a zero one with the step FP_RELEASE for the rootfs to be
+ * unmounted (snapshot.h), and waits for FP_RELEASED.  The request that begins it may carry a plan, whose stages enter
+ * and exec then take the place of the kept ones. */
 #pragma once
 
 #include "error.h"
@@ -20,9 +21,10 @@ enum {
 };
 
 enum fp_request_kind {
-    FP_KEEP = 'P',   /* run stage wait of the plan, keep the rest for start */
-    FP_COMMIT = 'C', /* the container exists: wait for start */
-    FP_START = 'S',  /* on the other socket; a connection alone, of a start that died, does not begin anything */
+    FP_KEEP = 'P',     /* run stage wait of the plan, keep the rest for start */
+    FP_COMMIT = 'C',   /* the container exists: wait for start */
+    FP_RELEASED = 'R', /* on the other socket: the answer to FP_RELEASE */
+    FP_START = 'S',    /* on the other socket; a connection alone, of a start that died, does not begin anything */
 };
 
 struct fp_request {
@@ -34,6 +36,7 @@ struct fp_request {
 #define FP_INIT_NAME  "urunc:[1:init]" /* comm of the waiting init: how `created` is told from `running` */
 #define FP_ENTER_NAME "urunc:[2:enter]"
 #define FP_SOCKET     "start.sock"
+#define FP_RELEASE    "release"
 
 /* Both take and leave the descriptors they do not own; -1 in `slots` = empty. */
 int fp_send_request(int socket, const struct fp_request *request, int plan_fd, const int *slots,

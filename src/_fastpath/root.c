@@ -4,9 +4,11 @@
 #include "cleanup.h"
 #include "control.h"
 #include "kernel.h"
+#include "snapshot.h"
 
 #include <sched.h>
 #include <stdio.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -61,6 +63,26 @@ static int create_file(int root, const struct fp_operation *operation, struct fp
     if (content->length && write(fd, content->text, content->length) != (ssize_t)content->length)
         return fp_fail(error, "write", path);
     return set_mode(root, path, operation->arguments[1].integer, error);
+}
+
+/* From a file system that the host is to let go of: the descriptor would keep it mounted, so it goes. */
+static int copy_file(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error)
+{
+    int root = sandbox->slots[FP_SLOT_ROOT], *from = &sandbox->slots[operation->arguments[0].integer];
+    const char *path = operation->arguments[1].text;
+    _cleanup_close_ int fd = openat(root, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return fp_fail(error, "create", path);
+    off_t offset = 0;
+    ssize_t copied;
+    do
+        copied = sendfile(fd, *from, &offset, 1 << 30);
+    while (copied > 0 || (copied < 0 && errno == EINTR));
+    if (copied < 0)
+        return fp_fail(error, "copy", path);
+    close(*from);
+    *from = -1;
+    return set_mode(root, path, operation->arguments[2].integer, error);
 }
 
 static int create_node(int root, const struct fp_operation *operation, struct fp_error *error)
@@ -128,6 +150,10 @@ int fp_root_operation(struct fp_sandbox *sandbox, const struct fp_operation *ope
     case FP_OP_INITRD_UINIT:
     case FP_OP_INITRD_END:
         return fp_initrd_operation(sandbox, operation, error);
+    case FP_OP_COPY:
+        return copy_file(sandbox, operation, error);
+    case FP_OP_SNAPSHOT:
+        return fp_snapshot_keep(sandbox->state_fd, operation, error);
     case FP_OP_LINK:
         return fp_link_create(sandbox, operation, error);
     case FP_OP_SHARE:

@@ -209,3 +209,14 @@ def decode(text: bytes) -> object:
 
 def quote(text: str) -> str:
     """Return `text` as a string of JSON in ASCII, with its quotes."""
+
+def backing(
+    rootfs_fd: int,
+) -> tuple[int, int, str, str, str, str, str, str, str, int, bool, tuple[int, int, int]] | None:
+    """Say which block device has the file system of a rootfs, if all of it is mounted exactly there; else None.
+
+    Device number, mount point, source, type, options of the mount and of the file system; then of the device: kind
+    ("thin" of device-mapper, "mapped" for others of it, "loop", "disk"), name, size in bytes, whether it is read-only,
+    and for a thin volume its pool's number and its id in it, as device-mapper's own ioctl has them.  OSError EINVAL:
+    that is in contradiction to sysfs, or the device is suspended.
+    """

@@ -18,7 +18,7 @@ REVIEWED = {
     "memory when it gets scarce or large": "brk mmap munmap mremap madvise mprotect",
     "threads that wait for each other": "futex clone sched_yield set_robust_list rseq membarrier",
     "an event loop with many descriptors": "epoll_create1 epoll_ctl epoll_wait epoll_pwait eventfd2",
-    "clocks where the vDSO has none": "clock_gettime gettimeofday clock_nanosleep",
+    "clocks where the vDSO has none": "clock_gettime gettimeofday time clock_nanosleep",
     "a disk that is full, sparse, slow or flushed": "fallocate fdatasync fsync pread64 pwrite64 preadv pwritev lseek",
     "vCPUs that are kicked": "ioctl rt_sigtimedwait rt_sigpending",
     "a control socket that is inherited": (

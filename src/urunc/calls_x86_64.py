@@ -176,6 +176,7 @@ REVIEWED = {
     "symlinkat": 266,
     "sysinfo": 99,
     "tgkill": 234,
+    "time": 201,
     "times": 100,
     "uname": 63,
     "unlink": 87,

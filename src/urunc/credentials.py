@@ -4,6 +4,7 @@ The one rule: the spec bounds what a monitor gets, its table entry what it needs
 """
 
 from ._record import Record
+from .slots import APPARMOR_SLOT, SELINUX_SLOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ CAPABILITIES = (
     *("MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF"),
     "CHECKPOINT_RESTORE",
 )
-SELINUX_SLOT, APPARMOR_SLOT = 28, 29
 UMASK = 0o022  # where the spec has none, as runc
 
 

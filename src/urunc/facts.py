@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .closure import Dependencies
     from .config import Config, KernelConfig, MonitorConfig
     from .monitors import Monitor
+    from .snapshot import Backing
     from .unikernels import Interface
 
 PROGRAM_DIRECTORIES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/opt/urunc/bin")
@@ -38,6 +39,7 @@ class File(Record):
     kinds: "tuple[str, ...]"  # of _fastpath.identify: bzimage, elf64, pvh ...
     size: int  # bytes
     extent: int = 0  # bytes of the guest's memory up to the end of a kernel, 0 = not known
+    device: "tuple[int, int]" = (0, 0)  # major and minor of what the file is on
 
 
 class Host(Record):
@@ -60,6 +62,7 @@ class Host(Record):
     filters: "tuple[tuple[int, bytes], ...]" = ()  # of seccomp: flags, struct sock_filter[]
     idmapped: "tuple[str, ...]" = ()  # roles of files that belong to the container's users once their ids are mapped
     owner: "tuple[int, int] | None" = None  # uid and gid of the container's user out here; None: those of the spec
+    backing: "Backing | None" = None  # of the rootfs; not asked for where it is not wanted
 
 
 class Network(Record):
@@ -123,6 +126,7 @@ def host(spec: "Spec", unikernel: "Unikernel", monitor: "Monitor", config: "Conf
             block_devices=storage.block_devices(tuple(os.fstat(file.fd) for file in opened)),
             virtiofsd=next((path for path in VIRTIOFSD if tree and os.path.exists(tree + path)), ""),
             directories=_directories(spec),
+            backing=_backing(spec) if unikernel.mount_rootfs is not False else None,
         )
     except BaseException:
         _close(opened)
@@ -239,15 +243,17 @@ def _file(root_fd: int, role: str, name: str, rootfs: str) -> File:
     except OSError as error:
         os.close(fd)
         raise UnikernelError(f"{what} {name}: {error.filename}") from None
+    number = os.fstat(fd).st_dev
+    device = (os.major(number), os.minor(number))
     if role != "kernel":
-        return File(role=role, fd=fd, name=name, kinds=(kind,), size=size)
+        return File(role=role, fd=fd, name=name, kinds=(kind,), size=size, device=device)
     flags = (
         ("pvh", pvh),
         ("multiboot", multiboot),
         (SOLO5_TARGETS[solo5] if solo5 < len(SOLO5_TARGETS) else "", solo5),
     )
     kinds = (kind, *(name for name, holds in flags if name and holds))
-    return File(role=role, fd=fd, name=name, kinds=kinds, size=size, extent=extent)
+    return File(role=role, fd=fd, name=name, kinds=kinds, size=size, extent=extent, device=device)
 
 
 def _open_regular(root_fd: int, name: str, what: str) -> int:
@@ -267,6 +273,36 @@ def _is_there(root_fd: int, name: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _backing(spec: "Spec") -> "Backing | None":
+    from .snapshot import Backing
+
+    root_fd = os.open(spec.rootfs, os.O_PATH | os.O_DIRECTORY)
+    try:
+        found = _fastpath.backing(root_fd)
+    except OSError as error:
+        reason = f"{getattr(error, 'step', '')} {error.filename}: {os.strerror(error.errno or 0).lower()}"
+        raise HostError(f"rootfs {spec.rootfs}: {reason}") from None
+    finally:
+        os.close(root_fd)
+    if not found:
+        return None
+    major, minor, mount_point, source, filesystem, options, super_options, kind, name, size, read_only, thin = found
+    return Backing(
+        major=major,
+        minor=minor,
+        mount_point=mount_point,
+        source=source,
+        type=filesystem,
+        options=options,
+        super_options=super_options,
+        kind=kind,
+        name=name,
+        size=size,
+        read_only=read_only,
+        thin=thin,
+    )
 
 
 def _monitor_config(monitor: "Monitor", config: "Config") -> "MonitorConfig | None":

@@ -56,7 +56,7 @@ def dry_run(request: Request) -> str:
     """Return the plan, and the monitor's command line as a person could paste it; nothing is made."""
     import shlex
 
-    from . import credentials, delegate, facts, hooks, plan
+    from . import credentials, delegate, facts, hooks, plan, slots
 
     with runtime.Wanted(request) as wanted:
         if wanted.process:
@@ -67,7 +67,7 @@ def dry_run(request: Request) -> str:
         guest, chosen, host = wanted.prepare()
         machine = wanted.machine(guest, chosen, facts.Network())
         spec = wanted.spec
-        between, last = hooks.inside(spec, request.id, plan.ROOTFS_SLOT)
+        between, last = hooks.inside(spec, request.id, slots.ROOTFS_SLOT)
         confinement = credentials.Confinement(keyring=not request.no_new_keyring)
         console = request.console_socket
         whole = plan.monitor(spec, chosen, machine, host, facts.Network(), console, between, last, confinement)

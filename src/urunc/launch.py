@@ -6,7 +6,7 @@ The one rule: when anything here fails, nothing that it made is left.
 import errno
 import os
 
-from . import _fastpath, facts, hooks, plan, state
+from . import _fastpath, facts, hooks, plan, slots, state
 from .config import CACHE
 from .credentials import Confinement
 from .errors import HostError, SpecError, UruncError
@@ -104,7 +104,7 @@ class Launch:
 
     def plan(self, chosen: "Monitor", host: "Host", machine: "Machine") -> plan.Plan:
         """Return how urunc-init becomes the monitor of `machine`, in the network that was found."""
-        between, last = hooks.inside(self.spec, self.container.id, plan.ROOTFS_SLOT, self._inner_pid())
+        between, last = hooks.inside(self.spec, self.container.id, slots.ROOTFS_SLOT, self._inner_pid())
         console = self.request.console_socket
         confinement = Confinement(keyring=not self.request.no_new_keyring)
         return plan.monitor(self.spec, chosen, machine, host, self.network, console, between, last, confinement)

@@ -3,7 +3,7 @@
 The one rule: what cannot be given is refused here, before anything is made.
 """
 
-from . import network, storage
+from . import network, snapshot, storage
 from ._record import replace
 from .errors import HostError, SpecError, UnikernelError
 from .monitors import EXIT_CODES, Disk, Machine
@@ -42,7 +42,8 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
     paths = {file.role: f"/guest/{file.role}" for file in host.files}
     net = placed(spec, unikernel, net)
     nics = network.nics(guest, chosen, host, net, unikernel.solo5_net)
-    disks = storage.disks(guest, host, read_only=spec.readonly, name=unikernel.solo5_block)
+    taken = snapshot.chosen(unikernel, guest, host)
+    disks = storage.disks(guest, host, taken, read_only=spec.readonly, name=unikernel.solo5_block)
     boot = _boot(spec, unikernel, guest, chosen, host, net.interfaces[: len(nics)], len(disks))
     words = guest.words(boot)
     given = _payload(spec, guest, chosen, host, boot)
@@ -66,6 +67,7 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
         helpers=(virtiofsd(host.virtiofsd, given.share.path),)
         if given.share and given.share.kind == "virtiofs"
         else (),
+        snapshot=taken,
         type=_type(unikernel, guest, host),
         cpu=guest.cpu,
         host_cpu="host" if host.kvm == "full" else LIMITED_CPU,
@@ -100,7 +102,8 @@ def check(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor
     _check_memory(spec, host)
     _powers_down(unikernel, guest, chosen)
     accelerator(unikernel.accelerator or host.config.accelerator, chosen, host.kvm)
-    disks = storage.disks(guest, host, read_only=spec.readonly, name=unikernel.solo5_block)
+    taken = snapshot.chosen(unikernel, guest, host)
+    disks = storage.disks(guest, host, taken, read_only=spec.readonly, name=unikernel.solo5_block)
     boot = _boot(spec, unikernel, guest, chosen, host, (), len(disks))
     guest.words(boot)
     return _payload(spec, guest, chosen, host, boot).notices
@@ -163,11 +166,15 @@ def _check_memory(spec: "Spec", host: "Host") -> None:
         )
 
 
-def device_nodes(chosen: "Monitor", host: "Host") -> "tuple[tuple[str, int, int], ...]":
+def device_nodes(
+    unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "Host"
+) -> "tuple[tuple[str, int, int], ...]":
     """Return the devices that the monitor may come to open: type, major, minor."""
+    taken = snapshot.chosen(unikernel, guest, host)
+    blocks = (*host.block_devices, *([(taken.major, taken.minor)] if taken else []))
     kvm = (("", 10, 232),) if host.kvm in ("full", "limited") else ()
     nodes = (*chosen.nodes, *kvm, *chosen.tap_nodes)
-    return (*(("c", major, minor) for _, major, minor in nodes), *(("b", *pair) for pair in host.block_devices))
+    return (*(("c", major, minor) for _, major, minor in nodes), *(("b", *pair) for pair in blocks))
 
 
 def _boot(  # noqa: PLR0913, PLR0917  all that a guest may be told
@@ -182,11 +189,13 @@ def _boot(  # noqa: PLR0913, PLR0917  all that a guest may be told
     args = _args(spec, unikernel)
     init = init_of(unikernel, guest, args)
     accelerated = accelerator(unikernel.accelerator or host.config.accelerator, chosen, host.kvm)
+    taken = snapshot.chosen(unikernel, guest, host)
     return Boot(
         monitor=chosen.name,
         args=args,
         init=init,
-        root=root_kind(unikernel, guest, chosen, host) if init == "uinit" else "",
+        # with an initrd of the image too: that is then the kernel's own, which mounts what root= names
+        root="block" if taken else root_kind(unikernel, guest, chosen, host) if init == "uinit" else "",
         env=spec.env,
         initrd=any(file.role == "initrd" for file in host.files),
         block=disks > 0,

@@ -3,10 +3,11 @@
 The one rule: nothing here asks the machine, reads the environment or looks at a clock.
 """
 
-from . import credentials, network, shared, storage
+from . import credentials, network, shared, snapshot, storage
 from ._record import Record
 from .errors import SpecError
 from .monitors import EXIT_CODES
+from .slots import CONTROL_SLOT, FIRST_FIXED_SLOT, NIC_SLOT, QMP_SLOT, ROOTFS_SLOT, TIME_SLOT
 from .storage import NODEV, NOSUID, RDONLY
 
 TYPE_CHECKING = False
@@ -90,6 +91,8 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
     slots = {file.role: number for number, file in enumerate(host.files, 1)}
     uid, gid = host.owner or (spec.uid, spec.gid)
     slots |= {"tree": len(slots) + 1, "console": len(slots) + 2}
+    if slots["console"] >= FIRST_FIXED_SLOT:
+        raise SpecError(f"block: a container takes {FIRST_FIXED_SLOT - 5} block images, this one has more: remove some")
     operations = (
         ("stage", "root"),
         *_root(spec, chosen, host, machine, slots),
@@ -105,12 +108,14 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
         *wait_hooks,
         ("stage", "enter"),
         *_enter(spec, host, machine, slots, start_hooks),
+        *storage.released(host, machine, slots, (ROOTFS_SLOT,) if start_hooks else ()),
         ("stage", "exec"),
         *credentials.operations(spec, chosen, machine, shared.capabilities(machine)),
         *_companion(machine),
         *shared.kept(machine),
         *network.kept(chosen, machine, NIC_SLOT),
         *([("keep", CONTROL_SLOT, machine.control_fd)] if machine.control_fd >= 0 else []),
+        *snapshot.kept(machine, network.FIRST_FD + len(machine.nics) + 3),
         *(("seccomp", flags, program) for flags, program in host.filters),
         _exec(host, slots, chosen.argv(machine)),
     )
@@ -120,8 +125,9 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
 def _root(
     spec: "Spec", chosen: "Monitor", host: "Host", machine: "Machine", slots: "dict[str, int]"
 ) -> "list[Operation]":
+    root_bytes = ROOT_BYTES + shared.initrd_bytes(machine) + snapshot.copied_bytes(host, machine)
     operations: list[Operation] = [
-        ("root", ROOT_BYTES + shared.initrd_bytes(machine), 0o755, spec.cage.mount_label),
+        ("root", root_bytes, 0o755, spec.cage.mount_label),
         ("directory", "dev", 0o755),
         ("directory", "guest", 0o755),
     ]
@@ -155,13 +161,6 @@ def console_of(spec: "Spec", console: str, slot: int, owner: "tuple[int, int]") 
 
 def _rootfs(spec: "Spec", start_hooks: "tuple[Operation, ...]") -> "list[Operation]":
     return [("clone_tree", ROOTFS_SLOT, spec.rootfs, 0)] if start_hooks else []
-
-
-ROOTFS_SLOT = 32  # of the container's rootfs, for startContainer hooks
-NIC_SLOT = 33  # of the first tap
-TIME_SLOT = 27  # FP_SLOT_TIME: of a time namespace to join
-CONTROL_SLOT = 30  # of the listening end of its power button
-QMP_SLOT = 31  # of the monitor's end of a connection with its companion
 
 
 def _enter(

@@ -4,6 +4,7 @@ The one rule: what is shared read-only cannot be written by the monitor either.
 """
 
 from .monitors import Helper
+from .slots import CONNECTED_SLOT, LISTENING_SLOT, SHARE_SLOT
 from .storage import NODEV, NOSUID, RDONLY
 
 TYPE_CHECKING = False
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 INITRD = "guest/initrd"
 STATUS = "guest/status"
 PROCESSES = "guest/processes"
-LISTENING_SLOT, CONNECTED_SLOT = 29, 30  # of virtiofsd and of the monitor
-SHARE_SLOT = 44  # the first of those for what is shared
 # linux/capability.h: a server of files gives them owners, and reads what is not its own
 CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID = 0, 1, 2, 3, 4
 CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_SYS_CHROOT = 6, 7, 8, 18

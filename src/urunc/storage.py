@@ -3,8 +3,10 @@
 The one rule: what the guest need not write it cannot write, whatever the monitor tries.
 """
 
+from . import snapshot
 from .errors import UnikernelError
 from .monitors import Disk, order
+from .snapshot import ROLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
     from .facts import File, Host
     from .monitors import Machine
+    from .snapshot import Backing
     from .unikernels import Guest
 
     Operation = tuple[object, ...]
@@ -19,34 +22,50 @@ if TYPE_CHECKING:
 RDONLY, NOSUID, NODEV, NOEXEC, IDMAP = 1, 2, 4, 8, 0x100000  # MOUNT_ATTR_*, mount_setattr(2)
 
 
-def disks(guest: "Guest", host: "Host", *, read_only: bool, name: str) -> "tuple[Disk, ...]":
-    """Return the guest's block devices; `name` is what the annotation solo5BlkDev calls the first.
+def disks(guest: "Guest", host: "Host", taken: "Backing | None", *, read_only: bool, name: str) -> "tuple[Disk, ...]":
+    """Return the guest's block devices, the first the snapshot `taken` if there is one.
 
-    UnikernelError if the guest declares what the container does not have, or cannot use what it has.
+    `name` is what the annotation solo5BlkDev calls the first.  UnikernelError if the guest declares what the
+    container does not have, or cannot use what it has.
     """
-    files = [file for file in host.files if file.role.startswith("disk")]
-    if len(files) > guest.disks:
-        raise UnikernelError(
-            f"block {files[-1].name}: a {guest.name} guest takes {guest.disks} block devices: remove it"
-        )
-    names = _names(guest, host, files, name)
+    named = [(file.role, file.name) for file in host.files if file.role.startswith("disk")]
+    if taken:
+        named.insert(0, (ROLE, taken.source))
+        read_only = read_only or taken.read_only
+    if len(named) > guest.disks:
+        raise UnikernelError(f"block {named[-1][1]}: a {guest.name} guest takes {guest.disks} block devices: remove it")
+    names = _names(guest, host, [shown for _, shown in named], name)
     return tuple(
         Disk(
-            path=f"/guest/{file.role}",
+            path=f"/guest/{role}",
             device=device,
             order=order(host.devices, "block", device),
             read_only=read_only,
-            id=file.role,
+            id=role,
             root=number == 0 and "block" in guest.roots,
         )
-        for number, (file, device) in enumerate(zip(files, names, strict=True))
+        for number, ((role, _), device) in enumerate(zip(named, names, strict=True))
     )
 
 
 def attached(host: "Host", machine: "Machine") -> "tuple[File, ...]":
-    """Return the files that the monitor opens by their path in /guest: those of an initrd that is made go into it."""
-    made = ("initrd", "initrd1") if machine.archive else ()
-    return tuple(file for file in host.files if file.role != "monitor" and file.role not in made)
+    """Return the files that are mounted for the monitor, in /guest."""
+    return tuple([file for file in host.files if _way(file, machine) == "mounted"])
+
+
+def _way(file: "File", machine: "Machine") -> str:
+    """Return how the file gets to the monitor; the one of an initrd that is made goes into that."""
+    if file.role == "monitor":
+        return "executed"
+    if machine.archive and file.role in ("initrd", "initrd1"):
+        return "archived"
+    return "copied" if snapshot.is_copied(file, machine) else "mounted"
+
+
+def released(host: "Host", machine: "Machine", slots: "dict[str, int]", hooks: "tuple[int, ...]") -> "list[Operation]":
+    """Return the last of stage enter; `hooks` are slots of theirs that keep the rootfs mounted."""
+    archived = [slots[file.role] for file in host.files if _way(file, machine) == "archived"]
+    return snapshot.released(machine, (*archived, *hooks))
 
 
 def operations(host: "Host", machine: "Machine", slots: "dict[str, int]") -> "list[Operation]":
@@ -58,10 +77,13 @@ def operations(host: "Host", machine: "Machine", slots: "dict[str, int]") -> "li
         made.append(("file", f"guest/{file.role}", 0o444, b""))
         attributes = (0 if may_write else RDONLY) | (IDMAP if file.role in host.idmapped else 0)
         made.append(("clone_file", slots[file.role], attributes | NOSUID | NODEV | NOEXEC))
-    return made
+    # what is on the snapshot is copied before that goes
+    copied = [file.role for file in host.files if _way(file, machine) == "copied"]
+    made += [("copy", slots[role], f"guest/{role}", 0o444) for role in copied]
+    return [*made, *snapshot.operations(machine)]
 
 
-def _names(guest: "Guest", host: "Host", files: "list[File]", name: str) -> "list[str]":
+def _names(guest: "Guest", host: "Host", files: "list[str]", name: str) -> "list[str]":
     """Return the names of the devices: the manifest's, the annotation's for the first, the framework's without both."""
     if host.devices is None:
         return [name or guest.solo5_block if number == 0 else "" for number in range(len(files))]
@@ -76,7 +98,7 @@ def _names(guest: "Guest", host: "Host", files: "list[File]", name: str) -> "lis
             raise UnikernelError(f"solo5BlkDev {name} is not declared by the guest, which has: {', '.join(declared)}")
         declared = [name, *(device for device in declared if device != name)]
     if len(files) > len(declared):
-        raise UnikernelError(f"block {files[-1].name}: the guest declares {len(declared)} block devices: remove it")
+        raise UnikernelError(f"block {files[-1]}: the guest declares {len(declared)} block devices: remove it")
     return declared
 
 

@@ -83,10 +83,12 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
   async_remove = false
 TOML
   setsid containerd --config /run/containerd.toml >/run/containerd.log 2>&1 </dev/null &
-  for _ in $(seq 600); do
-    ctr plugins ls 2>/dev/null | grep -q 'devmapper.*ok' && return
-    sleep 0.1
-  done
+  local pid=$! end=$((SECONDS + 300))
+  while [ $SECONDS -lt $end ] && kill -0 $pid; do
+    [ -S "$CONTAINERD_ADDRESS" ] && ctr plugins ls >/run/plugins && break
+    sleep 0.2
+  done 2>/dev/null
+  grep -q 'devmapper.*ok' /run/plugins && return
   die "containerd has no devmapper snapshotter"
 }
 

@@ -24,6 +24,7 @@ KERNEL_PACKAGE = "linux-image-cloud-amd64"
 # what virtio_net needs on PCI, in the order of loading
 MODULES = ("virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "failover",
            "net_failover", "virtio_net")  # fmt: skip
+ROOT_MODULES = (*MODULES[:5], "virtio_blk")  # what a root file system needs; ext4 is built in
 APT_TIMEOUT_S = 300
 
 COMPILER = (
@@ -88,6 +89,21 @@ serve)
 /*) "$@" ;;
 esac
 poweroff -f
+"""
+
+ROOT_INIT = """\
+#!/bin/busybox sh
+# As the initrds of distributions: loads what the root file system needs and runs init= on what root= names.
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+for module in /modules/*.ko; do insmod "$module"; done
+for word in $(cat /proc/cmdline); do
+    case $word in root=*) root=${word#root=} ;; init=*) init=${word#init=} ;; esac
+done
+mount -t ext4 -o rw "$root" /root || mount -t ext4 -o ro "$root" /root || poweroff -f
+exec switch_root /root "$init" "$@"
 """
 
 STATION = """\
@@ -157,6 +173,13 @@ def linux_net(cache: Path) -> tuple[Path, Path]:
     return directory / "vmlinuz", initrd(cache, modules)
 
 
+def linux_root(cache: Path) -> tuple[Path, Path]:
+    """As `linux`; the initrd mounts the file system that root= names, by virtio_blk, and runs init= there."""
+    directory = kernel(cache).parent
+    modules = [(directory / f"{name}.ko").read_bytes() for name in ROOT_MODULES]
+    return directory / "vmlinuz", initrd(cache, modules, ROOT_INIT)
+
+
 def station(cache: Path) -> Path:
     """The spt guest `net` for the command line of a MirageOS container, which it says first: `--ipv4=A/N ... COUNT`.
 
@@ -187,13 +210,13 @@ def kernel(cache: Path) -> Path:
     def make(directory: Path) -> None:
         download(package, directory)
 
-    key = hashlib.sha256(repr((digest, MODULES)).encode()).hexdigest()
+    key = hashlib.sha256(repr((digest, MODULES, ROOT_MODULES)).encode()).hexdigest()
     return cached(cache, f"{package}-{key[:16]}", make) / "vmlinuz"
 
 
-def initrd(cache: Path, modules: Sequence[bytes] = ()) -> Path:
-    """An initrd whose /init loads `modules`, prints its arguments and does what they say (see INIT)."""
-    archive = cpio(initrd_entries(modules))
+def initrd(cache: Path, modules: Sequence[bytes] = (), init: str = INIT) -> Path:
+    """An initrd with `modules` and `init`, whose /init loads them, prints its arguments and does what they say."""
+    archive = cpio(initrd_entries(modules, init))
 
     def make(directory: Path) -> None:
         (directory / "initrd").write_bytes(archive)
@@ -271,14 +294,14 @@ def download(package: str, directory: Path) -> None:
     run(("dpkg", "-x", archive.name, "unpacked"), directory)
     (image,) = directory.glob("unpacked/boot/vmlinuz-*")
     image.rename(directory / "vmlinuz")
-    for name in MODULES:
+    for name in {*MODULES, *ROOT_MODULES}:
         (module,) = directory.glob(f"unpacked/lib/modules/**/{name}.ko")
         module.rename(directory / module.name)
     shutil.rmtree(directory / "unpacked")
     archive.unlink()
 
 
-def initrd_entries(modules: Sequence[bytes]) -> list[Entry]:
+def initrd_entries(modules: Sequence[bytes], init: str) -> list[Entry]:
     directories = ("bin", "dev", "etc", "modules", "proc", "root", "run", "sys", "tmp")
     applets = run((str(BUSYBOX), "--list")).split()
     links = sorted(set(applets) - {"busybox"})
@@ -288,7 +311,7 @@ def initrd_entries(modules: Sequence[bytes]) -> list[Entry]:
         Entry("bin/busybox", stat.S_IFREG | 0o755, BUSYBOX.read_bytes()),
         *(Entry(f"bin/{name}", stat.S_IFLNK | 0o777, b"busybox") for name in links),
         *(Entry(f"modules/{at:02}.ko", stat.S_IFREG | 0o644, module) for at, module in enumerate(modules)),
-        Entry("init", stat.S_IFREG | 0o755, INIT.encode()),
+        Entry("init", stat.S_IFREG | 0o755, init.encode()),
     ]
 
 

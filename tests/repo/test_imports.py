@@ -22,15 +22,15 @@ WARM = tuple(
 
 # From the bottom up: a module imports from the layers below its own, and a family from itself.
 LAYERS = (
-    {"_fastpath", "_record", "errors", "__init__"},
+    {"_fastpath", "_record", "errors", "slots", "__init__"},
     {"closure", "jsontext", "request"},
     {"pool", "resources", "spans", "streams", "trace", "tree"},
     {"devices", "limits", "subnet"},
     {"mounts", "uinit"},
     {"arguments", "audit", "cage", "calls", "calls_x86_64", "config", "lifecycle"},
     {"annotations", "cgroup", "monitors", "unikernels"},
-    {"bundle", "credentials", "delegate", "documents", "hooks", "kvm", "network", "seccomp", "state", "storage"},
-    {"userns"},
+    {"bundle", "credentials", "delegate", "documents", "hooks", "kvm", "network", "seccomp", "snapshot", "state"},
+    {"storage", "userns"},
     {"payload", "shared", "tsc"},
     {"machine", "plan", "systemd"},
     {"facts", "terminal"},
@@ -60,6 +60,7 @@ PURE = {
     "payload",
     "plan",
     "shared",
+    "snapshot",
     "storage",
     "subnet",
     "uinit",

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from urunc import _fastpath, hooks, machine, monitors, plan, unikernels
+from urunc import _fastpath, hooks, machine, monitors, plan, slots, unikernels
 from urunc._record import replace
 from urunc.annotations import Unikernel
 from urunc.bundle import Hook, IdMapping, Namespace, Rlimit, Spec
@@ -156,7 +156,7 @@ def planned(pair: tuple[str, str], variants: tuple[str, ...]) -> tuple[Any, Any,
     kvm = "full" if "kvm" in variants else "limited"
     host = replace(HOST, files=found, kvm=kvm, binary=f"/usr/bin/{monitor.binaries[0]}")
     made = machine.machine_of(spec, replace(UNIKERNEL, type=guest.name), guest, monitor, host, Network())
-    inside = hooks.inside(spec, "c", plan.ROOTFS_SLOT)
+    inside = hooks.inside(spec, "c", slots.ROOTFS_SLOT)
     whole = plan.monitor(spec, monitor, made, host, Network(), "/run/tty", *inside)
     return plan.sandbox(spec).operations, whole.operations, monitor.argv(made)
 

@@ -10,6 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..snapshot import Backing
+
 # name of the monitor (annotation hypervisor) -> module with MONITOR
 MODULES = {
     "cloud-hypervisor": "cloud_hypervisor",
@@ -98,6 +100,7 @@ class Machine(Record):
     private: "tuple[int, ...]" = ()  # a shared network namespace: gateway, prefix, guest and its ports (subnet)
     archive: "Archive | None" = None  # None: the initrd is the image's own
     share: "Share | None" = None
+    snapshot: "Backing | None" = None  # the first disk is the rootfs itself
     # what the framework asks of QEMU (unikernels.Guest)
     type: str = "q35"  # or pc, microvm
     cpu: str = ""  # model under emulation, "" = max

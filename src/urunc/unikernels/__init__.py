@@ -73,6 +73,7 @@ class Guest(Record):
     disks: int = 0  # block devices that it can use
     roots: "tuple[str, ...]" = ()  # of Boot.root
     uinit: bool = False  # whether urunc's own init can run the program
+    filesystems: "tuple[str, ...]" = ()  # that it mounts from a block device, as the kernel names them
     memory_min_mib: int = 0  # it is worth a warning below
     # Solo5: names of its devices in manifests of published images, for images whose manifest cannot be read
     solo5_net: str = ""

@@ -123,6 +123,7 @@ GUEST = Guest(
     disks=MANY,
     roots=("initrd", "block", "9pfs", "virtiofs"),
     uinit=True,
+    filesystems=("ext4", "ext3", "ext2"),
     machines=("q35", "microvm", "pc"),
     status=(("qemu", "poweroff"), ("firecracker", "poweroff"), ("cloud-hypervisor", "poweroff")),
 )

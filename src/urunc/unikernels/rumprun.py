@@ -76,6 +76,7 @@ GUEST = Guest(
     net=1,
     disks=1,
     roots=("block",),
+    filesystems=("ext2",),
     solo5_net="tap",
     solo5_block="rootfs",
     machines=("pc",),

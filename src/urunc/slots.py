@@ -1,0 +1,16 @@
+"""Which slot of a plan holds what: the numbers by which operations share descriptors (FP_SLOT_COUNT of plan.h).
+
+The one rule: every fixed slot stands here, and no two are the same.  The files of the guest, the monitor's tree and the
+terminal have those from 1 on.
+"""
+
+FIRST_FIXED_SLOT = 24
+SNAPSHOT_SLOT = 24  # of the device that holds the rootfs, opened exclusively
+LISTENING_SLOT, CONNECTED_SLOT = 25, 26  # of virtiofsd and of the monitor
+TIME_SLOT = 27  # FP_SLOT_TIME: of a time namespace to join
+SELINUX_SLOT, APPARMOR_SLOT = 28, 29
+CONTROL_SLOT = 30  # of the listening end of the power button
+QMP_SLOT = 31  # of the monitor's end of a connection with its companion
+ROOTFS_SLOT = 32  # of the container's rootfs, for startContainer hooks
+NIC_SLOT = 33  # of the first tap
+SHARE_SLOT = 44  # the first of those for what is shared
