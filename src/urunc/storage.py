@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Operation = tuple[object, ...]
 
+SECTOR = 512  # bytes
 RDONLY, NOSUID, NODEV, NOEXEC, IDMAP = 1, 2, 4, 8, 0x100000  # MOUNT_ATTR_*, mount_setattr(2)
 
 
@@ -28,7 +29,9 @@ def disks(guest: "Guest", host: "Host", taken: "Backing | None", *, read_only: b
     `name` is what the annotation solo5BlkDev calls the first.  UnikernelError if the guest declares what the
     container does not have, or cannot use what it has.
     """
-    named = [(file.role, file.name) for file in host.files if file.role.startswith("disk")]
+    images = [file for file in host.files if file.role.startswith("disk")]
+    _check_sizes(images)
+    named = [(file.role, file.name) for file in images]
     if taken:
         named.insert(0, (ROLE, taken.source))
         read_only = read_only or taken.read_only
@@ -46,6 +49,17 @@ def disks(guest: "Guest", host: "Host", taken: "Backing | None", *, read_only: b
         )
         for number, ((role, _), device) in enumerate(zip(named, names, strict=True))
     )
+
+
+def _check_sizes(images: "list[File]") -> None:
+    """Raise UnikernelError for an image that is no whole number of sectors: monitors round it, or say less."""
+    for image in images:
+        if not image.size:
+            raise UnikernelError(f"block {image.name} is empty: put a file system into it")
+        if image.size % SECTOR:
+            raise UnikernelError(
+                f"block {image.name} of {image.size} bytes is cut short: a disk is a multiple of {SECTOR}"
+            )
 
 
 def attached(host: "Host", machine: "Machine") -> "tuple[File, ...]":

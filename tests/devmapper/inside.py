@@ -191,7 +191,7 @@ def test_linux_guest_writes_to_its_root(urunc: Runtime, bundle: Path, volume: Pa
     config["annotations"] |= {f"com.urunc.unikernel.{key}": value for key, value in keys.items()}
     config["process"]["args"] = ["/app", "from the guest"]
     (bundle / "config.json").write_text(json.dumps(config))
-    urunc.create(bundle)
+    urunc.good("create", "--bundle", bundle, "c")
     output = urunc.output
     urunc.good("start", "c")
     end = time.monotonic() + BOUND_S
