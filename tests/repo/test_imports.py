@@ -60,6 +60,7 @@ PURE = {
     "payload",
     "plan",
     "shared",
+    "slots",
     "snapshot",
     "storage",
     "subnet",

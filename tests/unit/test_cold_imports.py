@@ -43,7 +43,7 @@ RUNTIME = {
             "launch",
         ),
         *("kvm", "lifecycle", "machine", "monitors", "network", "plan", "runtime", "state", "storage", "trace"),
-        *("cgroup", "devices", "limits", "resources", "snapshot"),
+        *("cgroup", "devices", "limits", "resources", "slots", "snapshot"),
         "unikernels",
         *("payload", "shared"),
     )
