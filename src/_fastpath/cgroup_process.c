@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <time.h>
 
 enum { DEPTH_MAX = 32, WAIT_MS = 10000, STEP_MS = 2 };
@@ -220,6 +221,14 @@ static int remove_below(int directory, void *argument, struct fp_error *error)
     return 0;
 }
 
+/* A journal is no reason to remove a directory that is no cgroup, or is not there any more. */
+static bool is_cgroup(const char *path)
+{
+    struct statfs about;
+    return statfs(path, &about) == 0 &&
+           (about.f_type == 0x27e0eb /* CGROUP_SUPER_MAGIC */ || about.f_type == 0x63677270 /* CGROUP2_SUPER_MAGIC */);
+}
+
 static int remove_group(const char *path, bool kill, struct fp_error *error)
 {
     struct fp_error ignored = {0};
@@ -244,11 +253,11 @@ int fp_cgroup_undo(const char *words, bool kill, struct fp_error *error)
     if (sscanf(words, "%*s %d %n", &depth, &start) != 1 || words[start] != '/' ||
         snprintf(path, sizeof(path), "%s", words + start) >= (int)sizeof(path))
         return 0;
-    if (remove_group(path, kill, error) < 0)
+    if (is_cgroup(path) && remove_group(path, kill, error) < 0)
         return -1;
     for (int i = 1; i < depth; i++) {
         *strrchr(path, '/') = '\0';
-        if (rmdir(path) < 0)
+        if (!is_cgroup(path) || rmdir(path) < 0)
             break; /* somebody else's too, by now */
     }
     return 0;

@@ -108,6 +108,7 @@ int fp_filters_load(struct fp_error *error)
     for (int i = 0; i < filter_count; i++)
         if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, filters[i].flags, &filters[i].program) < 0)
             return fp_fail(error, "seccomp", i ? "the filter of the spec" : "the filter of the monitor");
+    filter_count = 0;
     return 0;
 }
 
@@ -204,6 +205,8 @@ int fp_credentials_operation(const struct fp_operation *operation, int *slots, s
         return set_capabilities(argument, error);
     case FP_OP_NO_NEW_PRIVILEGES:
         return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? fp_fail(error, "prctl", "PR_SET_NO_NEW_PRIVS") : 0;
+    case FP_OP_LOAD_FILTERS:
+        return fp_filters_load(error);
     case FP_OP_SECCOMP:
         return add_filter(argument, error);
     default:

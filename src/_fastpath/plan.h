@@ -80,6 +80,8 @@
     X(BOUNDING_SET, "bounding_set", "i")    /* mask of the capabilities to keep */                                     \
     X(CAPABILITIES, "capabilities", "iiii") /* masks: effective, permitted, inheritable, ambient */                    \
     X(NO_NEW_PRIVILEGES, "no_new_privileges", "")                                                                      \
+    X(LOAD_FILTERS, "load_filters",                                                                                    \
+      "")                            /* those so far, before the privilege for it goes; the rest just before exec */   \
     X(SECCOMP, "seccomp", "ib")      /* SECCOMP_FILTER_FLAG_*, struct sock_filter[] */                                 \
     X(HELPER, "helper", "isvviiii")  /* slot that it finds under 3 (-1: none), path in the root, argv, environment,    \
                                         uid, gid, mask of its capabilities, 1: no standard error; it serves the        \

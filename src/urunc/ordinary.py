@@ -41,7 +41,7 @@ def prepare(
     plan.sandbox(spec)
     process.check(spec)
     _check_network(spec)
-    plan.names(spec)
+    plan.names(spec, joined=True)
     _tree(spec)
     guest = unikernels.Guest(name=NAME, monitors=(NAME,), words=lambda _: ())
     return guest, process.MONITOR, _host(spec, settings, preserve_fds), (process.WARNING,)
@@ -79,7 +79,7 @@ class Process(Launch):
             *plan.late_joins(spec),
             *credentials.before(spec, credentials.Confinement(keyring=not self.request.no_new_keyring)),
             *process.rootfs(spec, tree, terminal=spec.terminal),
-            *plan.names(spec),
+            *plan.names(spec, joined=True),
             *between,
             *process.closing(spec, tree),
             ("stage", "enter"),
@@ -87,7 +87,7 @@ class Process(Launch):
             ("stage", "exec"),
             # without no_new_privs it takes a capability to load a filter, so the profile is that of a process which
             # has yet to become the container's user, as with runc
-            *(() if spec.no_new_privileges else filters),
+            *(() if spec.no_new_privileges else (*filters, ("load_filters",))),
             *_credentials(spec, chosen, machine),
             *(("keep", slot, int(file.role)) for slot, file in enumerate(host.files, 1)),
             *(filters if spec.no_new_privileges else ()),

@@ -177,9 +177,9 @@ def _enter(
     return [*operations, ("read_only",), *names(spec), ("pivot_root",), *start_hooks]
 
 
-def names(spec: "Spec") -> "list[Operation]":
-    """Return what sets the names of the container's UTS namespace."""
-    own_uts = any(namespace.type == "uts" and not namespace.path for namespace in spec.namespaces)
+def names(spec: "Spec", *, joined: bool = False) -> "list[Operation]":
+    """Return what sets the names of the container's UTS namespace; of one that it joins if `joined`."""
+    own_uts = any(namespace.type == "uts" and (joined or not namespace.path) for namespace in spec.namespaces)
     if (spec.hostname or spec.domainname) and not own_uts:
         raise SpecError("unable to set hostname without a private UTS namespace: add uts to linux.namespaces")
     operations: list[Operation] = [("hostname", spec.hostname)] if spec.hostname else []

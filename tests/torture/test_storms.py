@@ -1,0 +1,148 @@
+"""Many at once: containers side by side, callers on one id, commands that overtake each other."""
+
+import os
+import random
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from tests.container import CONFIG, Result, Runtime, merged, orphans, read, until, write_bundle
+from tests.e2e.test_network import SPT
+from tests.guests import build, spt_build
+from tests.torture.rounds import ROUNDS, SEED
+
+import urunc as api
+
+pytestmark = [
+    pytest.mark.torture,
+    pytest.mark.skipif(os.uname().machine != "x86_64", reason="urunc-spt is written for x86-64"),
+]
+
+MANY, AT_ONCE = 50, 10
+RACES = ROUNDS // 3
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A bundle whose guest stays."""
+    annotations = {f"com.urunc.unikernel.{key}": value for key, value in SPT.items()}
+    config = merged(CONFIG, {"annotations": annotations, "process": {"args": ["sleep"]}})
+    return write_bundle(tmp_path / "b", {"guest": spt_build.build(build.default_cache())["wait"]}, config)
+
+
+class Caller:
+    """Commands on one runtime from several threads, each with output files of its own."""
+
+    def __init__(self, urunc: Runtime) -> None:
+        self.urunc = urunc
+
+    def __call__(self, *words: object) -> Result:
+        name = f"{threading.get_ident()}.{time.monotonic_ns()}"
+        out, err = self.urunc.directory / f"o.{name}", self.urunc.directory / f"e.{name}"
+        with out.open("wb") as output, err.open("wb") as errors:
+            process = self.urunc.begin(self.urunc.words(*words), stdout=output, stderr=errors)
+            status = process.wait(120)
+        return Result([str(word) for word in words], status, read(out), read(err))
+
+    def good(self, *words: object) -> None:
+        ended = self(*words)
+        assert (0, "") == (ended.returncode, ended.stderr), f"{words}: {ended.stderr}"
+
+
+def check_nothing_left(urunc: Runtime) -> None:
+    until(lambda: not orphans(), "the end of all processes")
+    assert [] == urunc.remains()
+
+
+def test_fifty_containers_by_commands_side_by_side(urunc: Runtime, path: Path) -> None:
+    call = Caller(urunc)
+
+    def life(number: int) -> None:
+        name = f"c{number}"
+        call.good("create", "--bundle", path, name)
+        call.good("start", name)
+        call.good("kill", name, "KILL")
+        until(lambda: '"stopped"' in call("state", name).stdout, f"the end of {name}")
+        call.good("delete", name)
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        list(threads.map(life, range(MANY)))
+    check_nothing_left(urunc)
+
+
+def test_fifty_containers_by_threads_of_one_process(urunc: Runtime, path: Path) -> None:
+    """An embedding program: the same, without a process for each command."""
+    runtime = api.Runtime(str(urunc.root), str(urunc.config))
+    descriptors = len(os.listdir("/proc/self/fd"))
+
+    def life(number: int) -> int | None:
+        with runtime.create(f"c{number}", str(path)) as container:
+            container.start()
+            container.kill(signal.SIGKILL)
+            return container.wait()
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        assert [137] * MANY == list(threads.map(life, range(MANY)))
+    assert descriptors == len(os.listdir("/proc/self/fd"))
+    check_nothing_left(urunc)
+
+
+def test_of_two_creates_with_one_id_one_wins(urunc: Runtime, path: Path) -> None:
+    call = Caller(urunc)
+    for _ in range(RACES):
+        with ThreadPoolExecutor(3) as threads:
+            ended = list(threads.map(lambda _: call("create", "--bundle", path, "c"), range(3)))
+
+        assert [0, 1, 1] == sorted(one.returncode for one in ended), [one.stderr for one in ended]
+        assert all("already exists" in one.stderr for one in ended if one.returncode)
+        assert "created" == urunc.status()
+        urunc.good("delete", "--force", "c")
+        check_nothing_left(urunc)
+
+
+def test_of_two_starts_one_wins(urunc: Runtime, path: Path) -> None:
+    call = Caller(urunc)
+    for _ in range(RACES):
+        urunc.create(path)
+        with ThreadPoolExecutor(2) as threads:
+            ended = list(threads.map(lambda _: call("start", "c"), range(2)))
+
+        assert [0, 1] == sorted(one.returncode for one in ended), [one.stderr for one in ended]
+        assert "running" == urunc.status()
+        urunc.good("delete", "--force", "c")
+        check_nothing_left(urunc)
+
+
+@pytest.mark.parametrize("pair", ["create kill", "create delete", "start delete", "start kill", "delete delete"])
+def test_commands_that_overtake_each_other(urunc: Runtime, path: Path, pair: str) -> None:
+    """Whoever is first: each succeeds or says in one line why not, and one delete --force removes all there is."""
+    first, second = pair.split()
+    words = {
+        "create": ("create", "--bundle", path, "c"),
+        "start": ("start", "c"),
+        "kill": ("kill", "c", "KILL"),
+        "delete": ("delete", "--force", "c"),
+    }
+    call, chance = Caller(urunc), random.Random(SEED)
+    for number in range(RACES):
+        if first != "create":
+            urunc.create(path)
+        delay_s = chance.uniform(0, 0.03)
+
+        def later(delay_s: float = delay_s) -> Result:
+            time.sleep(delay_s)  # the instant itself is what is tried
+            return call(*words[second])
+
+        with ThreadPoolExecutor(2) as threads:
+            one, two = threads.submit(call, *words[first]), threads.submit(later)
+            ended = [one.result(), two.result()]
+        for command in ended:
+            said = command.stderr.count("\n")
+            assert said == (1 if command.returncode else 0), f"round {number}: {command.args}: {command.stderr}"
+            assert "internal error" not in command.stderr
+        urunc.good("delete", "--force", "c")
+        assert "gone" == urunc.status()
+        check_nothing_left(urunc)
