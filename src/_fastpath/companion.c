@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -173,22 +174,23 @@ static _Noreturn void finish(int status)
     _exit(status);
 }
 
-static void say(const char *text)
-{
-    ssize_t written = write(2, text, strlen(text));
-    (void)written; /* nobody may be listening */
-}
-
 static _Noreturn void helper_died(const struct helper *helper, int status)
 {
     int value = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status);
     const char digits[] = {(char)('0' + value / 100), (char)('0' + value / 10 % 10), (char)('0' + value % 10), '\0'};
-    say("urunc: ");
-    say(helper->name);
-    say(WIFSIGNALED(status) ? ", which the monitor needs, was ended by signal "
-                            : ", which the monitor needs, has ended with status ");
-    say(value < 10 ? digits + 2 : value < 100 ? digits + 1 : digits);
-    say(": the container ends\n");
+    const char *const words[] = {"urunc: ", helper->name,
+                                 WIFSIGNALED(status) ? ", which the monitor needs, was ended by signal "
+                                                     : ", which the monitor needs, has ended with status ",
+                                 value < 10    ? digits + 2
+                                 : value < 100 ? digits + 1
+                                               : digits,
+                                 ": the container ends\n"};
+    enum { WORDS = sizeof(words) / sizeof(*words) };
+    struct iovec parts[WORDS];
+    for (int i = 0; i < WORDS; i++)
+        parts[i] = (struct iovec){(void *)(uintptr_t)words[i], strlen(words[i])};
+    ssize_t written = writev(2, parts, WORDS); /* at once: the monitor writes there, too */
+    (void)written;                             /* nobody may be listening */
     kill(companion.monitor, SIGKILL);
     finish(FP_EXIT_HELPER_DIED);
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.container import CONFIG, Result, Runtime, merged, orphans, read, until, write_bundle
-from tests.e2e.test_network import SPT
+from tests.e2e.lan import SPT
 from tests.guests import build, spt_build
 from tests.torture.rounds import ROUNDS, SEED
 
