@@ -80,13 +80,12 @@
     X(BOUNDING_SET, "bounding_set", "i")    /* mask of the capabilities to keep */                                     \
     X(CAPABILITIES, "capabilities", "iiii") /* masks: effective, permitted, inheritable, ambient */                    \
     X(NO_NEW_PRIVILEGES, "no_new_privileges", "")                                                                      \
-    X(LOAD_FILTERS, "load_filters",                                                                                    \
-      "")                            /* those so far, before the privilege for it goes; the rest just before exec */   \
-    X(SECCOMP, "seccomp", "ib")      /* SECCOMP_FILTER_FLAG_*, struct sock_filter[] */                                 \
-    X(HELPER, "helper", "isvviiii")  /* slot that it finds under 3 (-1: none), path in the root, argv, environment,    \
-                                        uid, gid, mask of its capabilities, 1: no standard error; it serves the        \
-                                        monitor */                                                                     \
-    X(VHOST, "vhost", "sii")         /* path in the root, slots for the listening and the connected end */             \
+    X(LOAD_FILTERS, "load_filters", "") /* those so far; else just before exec */                                      \
+    X(SECCOMP, "seccomp", "ib")         /* SECCOMP_FILTER_FLAG_*, struct sock_filter[] */                              \
+    X(HELPER, "helper", "isvviiii")     /* slot that it finds under 3 (-1: none), path in the root, argv, environment, \
+                                           uid, gid, mask of its capabilities, 1: no standard error; it serves the     \
+                                           monitor */                                                                  \
+    X(VHOST, "vhost", "sii")            /* path in the root, slots for the listening and the connected end */          \
     X(SECTOR, "sector", "s")         /* directory of the root, for the file that is a disk for the guest's status */   \
     X(COMPANION, "companion", "ii")  /* FP_EXIT_*, slot for the monitor's end of QMP (-1: none): what follows is for a \
                                         child, see companion.h */                                                      \
