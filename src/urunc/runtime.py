@@ -213,9 +213,11 @@ class Wanted:
         self, chosen: "monitors.Monitor", container_id: str, scope: "cgroup.Scope" = cgroup.NONE
     ) -> "tuple[tuple[object, ...], ...]":
         """Return the operations that make the cgroups of the container; refuse limits that this host cannot keep."""
-        if self.unikernel is None or self.host is None:
+        if self.host is None:
             raise UnikernelError("an ordinary container has no machine")
-        nodes = machine.device_nodes(self.unikernel, unikernels.load(self.unikernel.type), chosen, self.host)
+        nodes: tuple[tuple[str, int, int], ...] = ()  # of a process there is no monitor to open any
+        if self.unikernel:
+            nodes = machine.device_nodes(self.unikernel, unikernels.load(self.unikernel.type), chosen, self.host)
         return cgroup.operations(self.spec, container_id, self.host.cgroups, nodes, self.overhead_bytes, scope)
 
     def scope(self, container_id: str) -> "Scope":
