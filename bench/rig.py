@@ -44,7 +44,7 @@ class Row:
         return self.low > self.target
 
     def line(self) -> str:
-        mark = "MISSED" if self.missed else "met" if self.ratio <= self.target else "met within noise"
+        mark = "MISSED" if self.missed else "met" if self.high <= self.target else "open: within the noise"
         return f"{self.what:<66} {self.ratio:6.2f} [{self.low:5.2f}, {self.high:5.2f}]  <= {self.target:<5} {mark}"
 
     def document(self) -> dict[str, object]:
