@@ -63,7 +63,7 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
         disks=disks,
         private=net.private,
         archive=given.archive,
-        share=given.share and replace(given.share, fd=network.FIRST_FD + len(nics) + 1),
+        share=given.share and replace(given.share, fd=network.FIRST_FD + len(nics) + 2),  # behind QMP and power button
         helpers=(virtiofsd(host.virtiofsd, given.share.path),)
         if given.share and given.share.kind == "virtiofs"
         else (),

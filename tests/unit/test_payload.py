@@ -203,6 +203,15 @@ def test_where_nothing_is_shared_a_written_volume_is_refused() -> None:
         made(DATA, pair=("linux", "firecracker"))
 
 
+def test_descriptors_of_the_monitor_have_numbers_of_their_own() -> None:
+    """Taps, QMP, the power button and the shared directory of one guest that has them all."""
+    one, _, _ = made(DATA, keys={"stop": "powerdown"})
+    assert one.share
+    numbers = [*(nic.fd for nic in one.nics), one.qmp_fd, one.control_fd, one.share.fd]
+
+    assert [3, 4, 5, 6] == numbers
+
+
 def test_a_root_that_cannot_be_is_refused() -> None:
     with pytest.raises(UnikernelError, match=r"linux\.kernels\.fs\.root virtiofs: firecracker has none"):
         made(pair=("linux", "firecracker"), keys={"kernel": "fs"})
