@@ -8,54 +8,24 @@ import ctypes
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "src")]
 
+from bench import bundle as of_all  # noqa: E402
+from bench import embedding  # noqa: E402
 from bench.chart import chart  # noqa: E402
-from bench.rig import IDLE_S, NULL, Row, Runtime, collect, idle  # noqa: E402
-from tests.container import write_bundle  # noqa: E402
-from tests.guests import build as guest_cache  # noqa: E402
-from tests.guests import spt_build  # noqa: E402
+from bench.rig import IDLE_S, NULL, Row, Runtime, Size, collect, idle  # noqa: E402
 
 URUNC = REPOSITORY / "dist" / "urunc"
 PEERS = {"crun": "/usr/bin/crun", "runc": "/usr/sbin/runc"}
 PYTHON = ("/usr/bin/python3", "-I", "-S", "-c", "pass")
 DEADLINE_S = 20.0
-KEYS = {"unikernelType": "mirage", "hypervisor": "spt", "binary": "/guest"}
-NAMESPACES = ("pid", "network", "ipc", "uts", "mount")
-CAPABILITIES = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_KILL", "CAP_SETUID", "CAP_SETGID", "CAP_NET_BIND_SERVICE"]
-CONFIG: dict[str, Any] = {
-    "ociVersion": "1.0.2",
-    "process": {
-        "user": {"uid": 0, "gid": 0},
-        "args": ["/true"],
-        "env": ["PATH=/bin", "TERM=xterm"],
-        "cwd": "/",
-        "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), CAPABILITIES),
-        "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
-        "noNewPrivileges": True,
-    },
-    "root": {"path": "rootfs"},
-    "hostname": "bench",
-    "mounts": [
-        {"destination": "/proc", "type": "proc", "source": "proc"},
-        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=64k"]},
-    ],
-    "annotations": {f"com.urunc.unikernel.{key}": value for key, value in KEYS.items()},
-    "linux": {
-        "namespaces": [{"type": kind} for kind in NAMESPACES],
-        "resources": {"memory": {"limit": 64 << 20}, "cpu": {"shares": 512}, "pids": {"limit": 64}},
-        "maskedPaths": ["/proc/kcore", "/proc/keys"],
-        "readonlyPaths": ["/proc/sys"],
-    },
-}
+PARTS = ("cli", "api")
 
 
 def cycle(runtime: Runtime, bundle: Path) -> dict[str, float]:
@@ -206,11 +176,11 @@ int main(int argc, char **argv)
 """
 
 
-def memory(urunc: Runtime, bundle: Path, directory: Path) -> list[tuple[str, float, float]]:
+def memory(urunc: Runtime, bundle: Path, directory: Path) -> list[Size]:
     """Rows of MB and what they may be: the peak of create, what waits, what stays beside the monitor while it runs."""
     kib = directory / "peak"
     words = ("create", "--bundle", bundle, "--pid-file", urunc.root / "pid", "c")
-    urunc.spawn(compiled(directory, "maxrss", PEAK), kib, urunc.program, "--root", urunc.root, *words)
+    urunc.spawn(of_all.compiled(directory, "maxrss", PEAK), kib, urunc.program, "--root", urunc.root, *words)
     pid = int((urunc.root / "pid").read_text())
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     waiting = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Rss:"))
@@ -222,13 +192,6 @@ def memory(urunc: Runtime, bundle: Path, directory: Path) -> list[tuple[str, flo
         ("what waits between create and start, MB", waiting / 1000, 1),
         ("processes beside the container's own", float(beside), 0),
     ]
-
-
-def compiled(directory: Path, name: str, source: str) -> Path:
-    """A static program of one file."""
-    command = ["gcc", "-O2", "-static", "-x", "c", "-", "-o", str(directory / name)]
-    subprocess.run(command, input=source, text=True, check=True)
-    return directory / name
 
 
 def planner_row(urunc: Runtime, crun: Runtime, bundle: Path, rounds: int) -> Row:
@@ -254,11 +217,19 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, beside it the chart as SVG")
     parser.add_argument("--peer", action="append", default=[], metavar="PATH", help="one more OCI runtime")
     parser.add_argument("--rounds", type=int, default=60, help="default: 60")
+    parser.add_argument("--only", choices=PARTS, help="the rows of the command line, or those of the embedding API")
     options = parser.parse_args()
     LIBC.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: containers' processes are ours to wait for
     with tempfile.TemporaryDirectory(prefix="urunc-bench-") as name:
-        rows, sizes = measure(Path(name), {**PEERS, **{Path(path).name: path for path in options.peer}}, options.rounds)
-    print(*[row.line() for row in rows], sep="\n")
+        bundle = of_all.made(Path(name))
+        rows: list[Row] = []
+        sizes: list[Size] = []
+        if options.only != "api":
+            peers = PEERS | {Path(path).name: path for path in options.peer}
+            add(rows, sizes, measure(Path(name), bundle, peers, options.rounds))
+        if options.only != "cli":
+            add(rows, sizes, embedding.measure(bundle, Path(name), options.rounds))
+    print(*[row.judge().line() for row in rows], sep="\n")
     for what, value, most in sizes:
         print(f"{what:<66} {value:6.1f}                  <= {most:<5} {'met' if value <= most else 'MISSED'}")
     if options.json:
@@ -269,12 +240,13 @@ def main() -> int:
     return int(any(row.missed for row in rows) or any(value > most for _, value, most in sizes))
 
 
-def measure(directory: Path, peers: dict[str, str], rounds: int) -> tuple[list[Row], list[tuple[str, float, float]]]:
-    true = compiled(directory, "true", "int main(void) { return 0; }")
-    guest = spt_build.build(guest_cache.default_cache())["hello"]
-    bundle = write_bundle(directory / "bundle", {"guest": guest, "true": true}, CONFIG)
-    for place in ("proc", "dev"):
-        (bundle / "rootfs" / place).mkdir()
+def add(rows: list[Row], sizes: list[Size], found: tuple[list[Row], list[Size]]) -> None:
+    rows += found[0]
+    sizes += found[1]
+
+
+def measure(directory: Path, bundle: Path, peers: dict[str, str], rounds: int) -> tuple[list[Row], list[Size]]:
+    """All that is measured by the command line."""
     runtimes = [Runtime(name, path, Path(f"/run/urunc-bench-{name}")) for name, path in peers.items()]
     urunc = Runtime("urunc", str(URUNC), Path("/run/urunc-bench-urunc"))
     for runtime in (urunc, *runtimes):
@@ -284,7 +256,7 @@ def measure(directory: Path, peers: dict[str, str], rounds: int) -> tuple[list[R
     rows += flat_rows(urunc, bundle, directory, rounds)
     rows.append(mounts_row(urunc, bundle, directory, rounds))
     rows.append(planner_row(urunc, runtimes[0], bundle, rounds))
-    return [row.judge() for row in rows], memory(urunc, bundle, directory)
+    return rows, memory(urunc, bundle, directory)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 IDLE_S = 0.3
+Size = tuple[str, float, float]  # what, its value, what that may be at most
 
 
 @dataclass
