@@ -4,7 +4,7 @@ The one rule: who asked for a VM gets one or an error.  None, an ordinary contai
 no key of ours stands in either source, or for a pod's sandbox.
 """
 
-from ._record import Record
+from ._record import Record, replace
 from .errors import UnikernelError
 
 TYPE_CHECKING = False
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 PREFIX = "com.urunc.unikernel."
 ACCELERATORS = ("auto", "kvm", "tcg")
-NETWORKS = ("alone", "shared")  # whether the guest takes the container's address over
+NETWORKS = ("alone", "shared", "none")  # whether the guest takes the container's address over
 INITS = ("urunc", "image")  # what runs the program of a Linux guest
 _ANNOTATIONS = "annotations of config.json"
 _FILE = "urunc.json"
+_OF_POD = ("network", "ports")  # what a pod's annotations say of all its containers, whatever they are
 _MANDATORY = ("unikernelType", "hypervisor", "binary")
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")  # as Go's strconv.ParseBool
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
@@ -61,8 +62,9 @@ def resolve(
 
     The first source with a mandatory key wins as a whole: `annotations`, then `urunc_json` (None if the rootfs has
     none).  Its values are all plain if the type is one of `types` as it stands, all base64 (standard, padded)
-    otherwise.  Whether the hypervisor is known and the files exist is not looked at here.  UnikernelError for
-    a key that is missing or wrong, or if there are only optional keys.
+    otherwise.  `network` and `ports` may be a pod's: they count for an image that says by urunc.json what it is, and
+    do not make an ordinary container anything else.  Whether the hypervisor is known and the files exist is not looked
+    at here.  UnikernelError for a key that is missing or wrong, or if there are only optional keys.
     """
     if is_pod_sandbox(annotations):
         return None
@@ -71,13 +73,15 @@ def resolve(
         return _unikernel(own, _ANNOTATIONS, types)
     filed = _keys_of_file(urunc_json or {})
     if _has_mandatory(filed):
-        return _unikernel(filed, _FILE, types)
-    if not own and not filed:
-        return None
-    stray = _shown(PREFIX + next(iter(own or filed)))
-    raise UnikernelError(
-        f"{_ANNOTATIONS if own else _FILE}: {stray} is given without {_listed(_MANDATORY)}: add them, or remove it"
-    )
+        found = _unikernel(filed, _FILE, types)
+        of_pod = {key: own[key] for key in _OF_POD if own.get(key)}
+        return replace(found, **_checked(of_pod, _ANNOTATIONS)) if of_pod else found
+    for source, keys in ((_ANNOTATIONS, [key for key in own if key not in _OF_POD]), (_FILE, list(filed))):
+        if keys:
+            raise UnikernelError(
+                f"{source}: {_shown(PREFIX + keys[0])} is given without {_listed(_MANDATORY)}: add them, or remove it"
+            )
+    return None
 
 
 def decides(annotations: "tuple[tuple[str, str], ...]") -> bool:
@@ -114,18 +118,16 @@ def _keys_of_file(content: "Mapping[str, object]") -> "dict[str, str]":
 def _unikernel(values: "Mapping[str, str]", source: str, types: "tuple[str, ...]") -> Unikernel:
     """Build the record from one source.  Keys that are not known are ignored, as the runtime-spec wants."""
     is_base64 = _is_base64(values, source, types)
-    fields: dict[str, Any] = {}
-    for key, (field, check) in _KEYS.items():
+    plain = {}
+    for key in _KEYS:
         value = values.get(key, "")
         if value and is_base64:
             decoded = _decoded(value)
             if decoded is None:
                 raise _fault(source, key, value, "must be base64, as the type is")
             value = decoded
-        fault = _text_fault(value) or (check(value) if value else "")
-        if fault:
-            raise _fault(source, key, value, fault)
-        fields[field] = value
+        plain[key] = value
+    fields = _checked(plain, source)
     mandatory = ("unikernelType", "hypervisor") if fields["kernel"] else _MANDATORY
     missing = [PREFIX + key for key in mandatory if not fields[_KEYS[key][0]]]
     if missing:
@@ -133,6 +135,18 @@ def _unikernel(values: "Mapping[str, str]", source: str, types: "tuple[str, ...]
     asked = fields.pop("mount_rootfs") or fields["use_dm_block"]
     del fields["use_dm_block"]
     return Unikernel(**fields, mount_rootfs=asked in _TRUE if asked else None, source=source)
+
+
+def _checked(values: "Mapping[str, str]", source: str) -> "dict[str, Any]":
+    """Return the values by the names of their fields."""
+    fields = {}
+    for key, value in values.items():
+        field, check = _KEYS[key]
+        fault = _text_fault(value) or (check(value) if value else "")
+        if fault:
+            raise _fault(source, key, value, fault)
+        fields[field] = value
+    return fields
 
 
 def _is_base64(values: "Mapping[str, str]", source: str, types: "tuple[str, ...]") -> bool:

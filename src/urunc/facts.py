@@ -66,11 +66,12 @@ class Host(Record):
 
 
 class Network(Record):
-    """What `network` found in the container's network namespace; nothing if that is the host's."""
+    """What `network` found in the container's network namespace; no interface if that is the host's."""
 
     interfaces: "tuple[Interface, ...]" = ()  # for the guest, the main one first
     indexes: "tuple[int, ...]" = ()  # theirs
     taps: "tuple[str, ...]" = ()  # names that other guests use
+    is_host: bool = False  # the namespace is the one that we are in
     private: "tuple[int, ...]" = ()  # a shared namespace: gateway, prefix, guest and its ports (subnet.placed)
 
 
@@ -142,11 +143,9 @@ def network(spec: "Spec", pid: int) -> Network:
     """Return what the network namespace of the process `pid` has for a guest (_fastpath.discover)."""
     from .unikernels import Interface
 
-    if _is_empty_network(spec):
-        return Network()
     found = _fastpath.discover(pid)
     if found is None:
-        return Network()
+        return Network(is_host=True)
     links, (index4, gateway4, index6, gateway6), taps = found
     dns = _name_servers(spec) if links else ()
     interfaces = tuple(
@@ -165,7 +164,7 @@ def network(spec: "Spec", pid: int) -> Network:
     return Network(interfaces=interfaces, indexes=tuple(link[1] for link in links), taps=taps)
 
 
-def _is_empty_network(spec: "Spec") -> bool:
+def is_new_network(spec: "Spec") -> bool:
     """Whether the namespace has just been made, and nobody has been called who could have put anything into it."""
     own = any(namespace.type == "network" and not namespace.path for namespace in spec.namespaces)
     return own and not spec.prestart and not spec.create_runtime

@@ -52,6 +52,7 @@ class Launch:
         self.spec = spec
         self.sandbox: Executor = executor(container.fd)
         self.network = facts.Network()
+        self.has_network = True  # whether the guest has a use for one
         self.has_pid_file = False
         self.flags = _fastpath.FLAG_HOOKS if spec.poststart or spec.poststop else 0
         self.head, self.tail = state.document(spec, container.id)
@@ -87,9 +88,9 @@ class Launch:
         text = hooks.state(spec, container.id, "creating", self.sandbox.pid)
         hooks.run(spec.prestart, text, spec.bundle)
         hooks.run(spec.create_runtime, text, spec.bundle)
-        if any(namespace.type == "network" for namespace in spec.namespaces):
+        if self.has_network and not facts.is_new_network(spec):
             self.sandbox.lock_network()  # what is found there holds until it is changed
-        self.network = facts.network(spec, self.sandbox.pid)
+            self.network = facts.network(spec, self.sandbox.pid)
         self.trace.mark("hooks and network")
         whole = self.plan(chosen, host, machine(self.network))
         self.sandbox.execute(_fastpath.pack(whole.operations), tuple(file.fd for file in whole.files))

@@ -86,6 +86,8 @@ def placed(spec: "Spec", unikernel: "Unikernel", net: "Network") -> "Network":
     The latter for Knative's user-container, where the annotation `network` says shared, and beside guests of others.
     """
     static = STATIC in spec.annotations
+    if net.is_host:
+        network.refuse_host()
     if not net.interfaces or unikernel.network == "alone":
         return net
     if not (static or unikernel.network == "shared" or net.taps):
@@ -101,6 +103,8 @@ def check(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor
     _type(unikernel, guest, host)
     _check_memory(spec, host)
     _powers_down(unikernel, guest, chosen)
+    if network.wanted(unikernel, guest, host) and all(namespace.type != "network" for namespace in spec.namespaces):
+        network.refuse_host()
     accelerator(unikernel.accelerator or host.config.accelerator, chosen, host.kvm)
     taken = snapshot.chosen(unikernel, guest, host)
     disks = storage.disks(guest, host, taken, read_only=spec.readonly, name=unikernel.solo5_block)

@@ -8,6 +8,7 @@ from .monitors import Nic, order
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .annotations import Unikernel
     from .facts import Host, Network
     from .monitors import Machine, Monitor
     from .unikernels import Guest
@@ -17,6 +18,21 @@ if TYPE_CHECKING:
 TAPS = tuple(f"tap{number}_urunc" for number in range(64))
 FIRST_FD = 3  # of the taps in a monitor that takes descriptors
 VNET_HEADER = 12  # bytes of struct virtio_net_hdr_v1
+
+
+def wanted(unikernel: "Unikernel", guest: "Guest", host: "Host") -> bool:
+    """Whether the guest has a use for the container's network, which is not looked at otherwise."""
+    if unikernel.network == "none":
+        return False
+    return bool(guest.net) if host.devices is None else any(kind == "net" for kind, _ in host.devices)
+
+
+def refuse_host() -> None:
+    """Raise UnikernelError for a guest that wants a network and is in the host's network namespace."""
+    raise UnikernelError(
+        "the container is in the host's network namespace (hostNetwork, --network host), which no guest can take over:"
+        " give it a network of its own, or the annotation com.urunc.unikernel.network=none"
+    )
 
 
 def nics(guest: "Guest", chosen: "Monitor", host: "Host", net: "Network", name: str) -> "tuple[Nic, ...]":

@@ -17,6 +17,7 @@ from . import (
     lifecycle,
     machine,
     monitors,
+    network,
     plan,
     unikernels,
 )
@@ -271,6 +272,7 @@ def build(
     groups = wanted.groups(chosen, request.id, scope)
     with stored.create(request.root, request.id) as container:
         launch = wanted.maker(request, container, wanted.spec, trace, executor)
+        launch.has_network = wanted.unikernel is not None and network.wanted(wanted.unikernel, guest, host)
         launch.flags |= _fastpath.FLAG_TIMESTAMPS if wanted.config.timestamps else 0
         try:
             launch.create(chosen, host, groups, lambda net: wanted.machine(guest, chosen, net))

@@ -155,7 +155,7 @@ CONFIGURATIONS = [
     create(
         "hostname without uts",
         "unable to set hostname without a private UTS namespace",
-        changes={"linux": {"namespaces": [{"type": "mount"}]}},
+        changes={"linux": {"namespaces": [{"type": "network"}, {"type": "mount"}]}},
     ),
     create(
         "unknown rlimit",

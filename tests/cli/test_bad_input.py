@@ -114,7 +114,10 @@ WRONG_FIELDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("/etc/passwd", "namespace"),
     ),
     "namespace twice": ({"linux": {"namespaces": [{"type": "pid"}, {"type": "pid"}]}, "hostname": None}, ("pid",)),
-    "hostname without uts": ({"linux": {"namespaces": [{"type": "pid"}]}}, ("hostname", "UTS namespace")),
+    "hostname without uts": (
+        {"linux": {"namespaces": [{"type": "network"}, {"type": "pid"}]}},
+        ("hostname", "UTS namespace"),
+    ),
     "unknown rlimit": (
         {"process": {"rlimits": [{"type": "RLIMIT_TEST", "soft": 1, "hard": 1}]}},
         ("wrong rlimit value: RLIMIT_TEST",),

@@ -128,11 +128,11 @@ def witness(namespace: str) -> dict[str, Any]:
 
 
 def host() -> dict[str, Any]:
-    """Links and qdiscs of the namespace that the tests run in."""
+    """What a runtime could have made in the namespace that the tests run in; the rest is whoever's on the machine."""
     with IPRoute() as route:
-        links = {link["index"]: (link.get("ifname"), link.get("mtu"), link["flags"]) for link in route.get_links()}
-        qdiscs = sorted((one["index"], one.get("kind"), one["handle"]) for one in route.get_qdiscs())
-        return {"links": links, "qdiscs": qdiscs}
+        ours = sorted(name for link in route.get_links() if (name := link.get("ifname")).startswith("tap"))
+        qdiscs = sorted(one["index"] for one in route.get_qdiscs() if one.get("kind") in {"ingress", "clsact"})
+        return {"taps": [name for name in ours if name.endswith("_urunc")], "qdiscs": qdiscs}
 
 
 def opened(namespace: str, *kind: int) -> socket.socket:

@@ -4,6 +4,7 @@ The one rule: the test's own namespaces are the only place where anything is sen
 """
 
 import fcntl
+import json
 import os
 import random
 import re
@@ -44,6 +45,7 @@ pytestmark = NEEDS
 KILLS, RACES, LEAK_ROUNDS = 10, 8, 40
 SEED = int(os.environ.get("URUNC_TORTURE_SEED", "1"))
 AGAIN_S = 2.0
+REST = [{"type": kind} for kind in ("pid", "ipc", "uts", "mount")]  # namespaces without that of the network
 
 
 @pytest.fixture(autouse=True)
@@ -307,14 +309,17 @@ def test_qemu_without_a_default_route(runtime: Runtime, lan: Lan, make: Make, he
     assert f" ip={ADDRESS}:::255.255.255.0:guest:eth0:off " in read(output)
 
 
-@pytest.mark.parametrize("join", ["own namespace", "joined namespace", "the host's namespace"])
+@pytest.mark.parametrize("join", ["own namespace", "joined namespace", "the host's namespace", "not wanted"])
 def test_a_container_without_a_network(runtime: Runtime, lan: Lan, make: Make, hello: Path, join: str) -> None:
-    """It boots without one; the host's namespace is none of a guest's."""
+    """It boots without one; in the host's namespace, or beside a network, only if it says that it wants none."""
+    if join == "not wanted":
+        lan.usual()
     before = lan.state()
     bundle = make("/app", "echo", guest=hello, keys=LINUX, join=None if join == "own namespace" else "")
     if join == "the host's namespace":
-        rest = [{"type": kind} for kind in ("pid", "ipc", "uts", "mount")]
-        bundle = make("/app", "echo", guest=hello, keys=LINUX, linux={"namespaces": rest})
+        bundle = make("/app", "echo", guest=hello, keys={**LINUX, "network": "none"}, linux={"namespaces": REST})
+    if join == "not wanted":
+        bundle = make("/app", "echo", guest=hello, keys={**LINUX, "network": "none"})
     pid, output = started(runtime, bundle, "init=/app -- echo")
 
     assert b"\0-nic\0none\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -322,10 +327,34 @@ def test_a_container_without_a_network(runtime: Runtime, lan: Lan, make: Make, h
     assert before == lan.state()
 
 
-def test_a_device_of_a_guest_in_the_hosts_namespace_is_refused(runtime: Runtime, lan: Lan, make: Make) -> None:
-    rest = [{"type": kind} for kind in ("pid", "ipc", "uts", "mount")]
+@pytest.mark.parametrize("kind", ["spt", "qemu"])
+@pytest.mark.parametrize("join", ["no namespace", "by path"])
+def test_a_guest_in_the_hosts_namespace_is_refused(
+    runtime: Runtime, lan: Lan, make: Make, kind: str, join: str
+) -> None:
+    """As `--network host` and hostNetwork ask for: nothing there is a guest's, and none boots silently without."""
+    joined = [{"type": "network", "path": f"/proc/{os.getpid()}/ns/net"}] if join == "by path" else []
+    changes = {"linux": {"namespaces": [*joined, *REST]}}
+    hello = build.hello(build.default_cache())
+    bundle = make("1", **changes) if kind == "spt" else make("/app", "echo", guest=hello, keys=LINUX, **changes)
+    said = refused(runtime, lan, bundle)
 
-    assert "network device service" in refused(runtime, lan, make("1", linux={"namespaces": rest}))
+    assert "host's network namespace (hostNetwork, --network host)" in said
+    assert "com.urunc.unikernel.network=none" in said
+
+
+def test_a_pods_annotations_count_for_an_image_that_says_what_it_is(
+    runtime: Runtime, lan: Lan, make: Make, hello: Path
+) -> None:
+    """The image by urunc.json, the pod by the annotation: it wants no network."""
+    lan.usual()
+    bundle = make("/app", "echo", guest=hello, keys={"network": "none"})
+    content = {f"com.urunc.unikernel.{key}": value for key, value in LINUX.items()}
+    (bundle / "rootfs/urunc.json").write_text(json.dumps(content))
+    pid, _ = started(runtime, bundle, "init=/app -- echo")
+
+    assert b"\0-nic\0none\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    assert [] == taps(lan.inside)
 
 
 # Networks that nobody can use: one line that names the interface, and nothing is left.

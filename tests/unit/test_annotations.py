@@ -127,6 +127,26 @@ def test_empty_mandatory_annotation_is_as_if_absent_but_still_asks_for_a_vm() ->
     assert "is given without" in message({"unikernelType": ""})
 
 
+def test_a_pods_network_does_not_make_its_side_cars_unikernels() -> None:
+    """CRI gives a pod's annotations to all its containers: ordinary ones stay what they are."""
+    pod = pairs({"network": "shared", "ports": "80"})
+
+    assert resolve(pod, None, TYPES) is None
+    assert resolve(pod, {}, TYPES) is None
+    assert not decides(pod)
+    assert "urunc.json: 'com.urunc.unikernel.initrd' is given" in message({"ports": "80"}, full({"initrd": "y"}))
+
+
+@pytest.mark.parametrize("code", [dict, encoded])
+def test_a_pods_network_counts_for_what_urunc_json_says_is_a_unikernel(code: "type[dict[str, str]]") -> None:
+    found = resolve(pairs({"network": "shared", "ports": "80"}), full(code(PLAIN | {"network": "alone"})), TYPES)
+
+    assert found is not None
+    assert ("urunc.json", "shared", "80") == (found.source, found.network, found.ports)
+    for key, value in (("network", "x"), ("ports", "x")):
+        assert message({key: value}, full(PLAIN)).startswith(f"annotations of config.json: {PREFIX}{key} 'x' must be")
+
+
 @pytest.mark.parametrize(
     ("own", "filed", "source", "key"),
     [
@@ -235,7 +255,7 @@ def test_plain_values_that_happen_to_be_base64_stay_plain() -> None:
         ("solo5NetDev", "net:x=", "must be 1 to 67 letters and digits"),
         ("solo5NetDev", "é", "must be 1 to 67 letters and digits"),
         ("init", "systemd", "must be one of urunc, image"),
-        ("network", "host", "must be one of alone, shared"),
+        ("network", "host", "must be one of alone, shared, none"),
         ("ports", "80,,81", "must be up to 64 ports, as in 80,53/udp"),
         ("ports", "0", "must be up to 64 ports, as in 80,53/udp"),
         ("ports", "65536/tcp", "must be up to 64 ports, as in 80,53/udp"),

@@ -153,7 +153,7 @@ def test_a_monitor_is_found_without_a_path(rootfs: Path, monkeypatch: pytest.Mon
 
 def test_the_network_of_the_host_is_nobodys() -> None:
     """A container that shares it gets no interface: the guest must not take over the host's."""
-    assert facts.Network() == facts.network(SPEC, os.getpid())
+    assert facts.Network(is_host=True) == facts.network(SPEC, os.getpid())
 
 
 def test_a_new_network_namespace_has_nothing_for_a_guest() -> None:

@@ -7,8 +7,9 @@ import pytest
 from tests.e2e.spt_images import BLOCK, NET, abi, device, elf, manifest
 from tests.unit.test_plan import HOST, SPEC, UNIKERNEL
 
-from urunc import facts, machine, monitors, unikernels
+from urunc import facts, machine, monitors, network, unikernels
 from urunc._record import replace
+from urunc.annotations import Unikernel
 from urunc.config import Config, KernelConfig
 from urunc.errors import SpecError, UnikernelError
 from urunc.facts import File, Host, Network
@@ -63,6 +64,25 @@ def test_qemu_has_devices_in_the_order_of_the_manifest() -> None:
     assert ["/guest/disk1", "/guest/disk0"] == [drive.partition("file=")[2] for drive in drives]
     assert [INTERFACES[1].mac, INTERFACES[0].mac] == [card.partition("mac=")[2][:17] for card in cards]
     assert [4, 3] == [int(word.partition("fd=")[2]) for word in argv if word.startswith("tap,")]
+
+
+@pytest.mark.parametrize("namespaces", ["none", "the host's"])
+def test_a_guest_in_the_hosts_network_namespace_is_refused(namespaces: str) -> None:
+    """Whether the spec names no network namespace, or one that turns out to be the host's; not if it needs none."""
+    qemu, linux = monitors.load("qemu"), unikernels.load("linux")
+    kernel = File(role="kernel", fd=-1, name="/k", kinds=("bzimage",), size=1)
+    host = replace(HOST, files=(kernel,), kvm="full")
+    rest = tuple(namespace for namespace in SPEC.namespaces if namespace.type != "network")
+    spec = SPEC if namespaces == "the host's" else replace(SPEC, namespaces=rest)
+
+    def asked(unikernel: Unikernel) -> monitors.Machine:
+        machine.check(spec, unikernel, linux, qemu, host)
+        found = Network(is_host=network.wanted(unikernel, linux, host))
+        return machine.machine_of(spec, unikernel, linux, qemu, host, found)
+
+    with pytest.raises(UnikernelError, match=r"host's network namespace .* com\.urunc\.unikernel\.network=none"):
+        asked(UNIKERNEL)
+    assert () == asked(replace(UNIKERNEL, network="none")).nics
 
 
 @pytest.mark.parametrize("monitor", TARGETS)
