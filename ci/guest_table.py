@@ -64,7 +64,7 @@ def page() -> str:
             ", ".join(monitor.kernels),
             {"fd": "descriptor", "name": "name"}[monitor.takes_tap],
             "yes" if monitor.seccomp else "",
-            "yes" if monitor.powerdown else "",
+            {"": "", "qmp": "over QMP"}.get(monitor.powerdown, "over its API"),
         )
         for monitor in tables
     ]

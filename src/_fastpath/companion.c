@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "companion.h"
 
+#include "button.h"
 #include "cleanup.h"
 #include "enter.h"
 #include "kernel.h"
@@ -31,13 +32,15 @@ static struct {
     enum fp_exit_code code;
     bool asks; /* over QMP, whose end may be gone again */
     struct fp_qmp qmp;
+    struct fp_button button;
+    bool pressed;
     volatile pid_t monitor;
     struct helper helpers[FP_HELPERS_MAX];
     int helper_count;
     const struct helper *gone; /* it has ended in order: as it does when the monitor goes, too */
     int gone_status;
     int64_t gone_deadline;
-} companion = {.qmp = {.fd = -1}};
+} companion = {.qmp = {.fd = -1}, .button = {.path = "", .fd = -1}};
 
 static int drop_to(int64_t uid, int64_t gid, int64_t capabilities, struct fp_error *error)
 {
@@ -134,19 +137,29 @@ int fp_companion_status(enum fp_exit_code code, int status, bool ran)
     return value;
 }
 
-/* What asks for an end is a press of the power button for a guest that listens to it, and has a program to tell. */
+/* What asks for an end is a press of the power button for a guest that listens to it, and has a program to tell; of
+ * another guest it is so the first time, since it may not listen. */
 static bool presses(int number)
 {
-    return companion.code == FP_EXIT_SECTOR && companion.qmp.fd >= 0 &&
-           (number == SIGTERM || number == SIGINT || number == SIGQUIT);
+    if (companion.code == FP_EXIT_SECTOR)
+        return number == SIGTERM || number == SIGINT || number == SIGQUIT;
+    return number == SIGTERM && !companion.pressed;
+}
+
+static bool press(void)
+{
+    if (*companion.button.path)
+        return companion.pressed = fp_button_press(&companion.button);
+    if (companion.code != FP_EXIT_SECTOR || companion.qmp.fd < 0)
+        return false;
+    fp_qmp_send(&companion.qmp, FP_QMP_POWERDOWN);
+    return true;
 }
 
 static void forward(int number)
 {
     int before = errno;
-    if (presses(number))
-        fp_qmp_send(&companion.qmp, FP_QMP_POWERDOWN);
-    else if (companion.monitor > 0)
+    if (companion.monitor > 0 && !(presses(number) && press()))
         kill(companion.monitor, number);
     errno = before;
 }
@@ -255,10 +268,15 @@ static _Noreturn void watch(const sigset_t *open)
         reap(&halted);
         int wait_ms = companion.code == FP_EXIT_HALT ? watch_halt(&halted, &deadline) : companion.gone ? ASK_MS : -1;
         struct timespec wait = {.tv_nsec = wait_ms * 1000000L};
-        struct pollfd one = {.fd = companion.qmp.fd, .events = POLLIN};
-        ppoll(&one, 1, wait_ms < 0 ? NULL : &wait, open);
-        if (one.revents && !fp_qmp_read(&companion.qmp))
-            one.fd = companion.qmp.fd = (close(companion.qmp.fd), -1);
+        struct pollfd both[] = {{.fd = companion.qmp.fd, .events = POLLIN},
+                                {.fd = companion.button.fd, .events = POLLIN}};
+        /* what a handler opens meanwhile is looked at in the next round: ppoll was interrupted by it */
+        if (ppoll(both, 2, wait_ms < 0 ? NULL : &wait, open) <= 0)
+            continue;
+        if (both[0].revents && !fp_qmp_read(&companion.qmp))
+            companion.qmp.fd = (close(companion.qmp.fd), -1);
+        if (both[1].revents && companion.button.fd >= 0 && fp_button_answer(&companion.button) < 0)
+            kill(companion.monitor, SIGTERM); /* a guest that cannot be asked */
     }
 }
 
@@ -305,6 +323,8 @@ int fp_companion_split(const struct fp_operation *operation, int *slots, struct 
     if (code < 0 || code >= FP_EXIT_COUNT || (code == FP_EXIT_HALT && slot < 0))
         return fp_fail_with(error, EINVAL, "companion", "exit status");
     companion.code = (enum fp_exit_code)code;
+    companion.button.path = operation->arguments[2].text; /* in the plan, which stays mapped */
+    companion.button.request = operation->arguments[3].text;
     if (slot >= 0 && open_qmp(slot, slots, error) < 0)
         return -1;
     int execs[2];

@@ -10,6 +10,7 @@
 #include "kernel.h"
 #include "protocol.h"
 #include "rootfs.h"
+#include "scratch.h"
 #include "sector.h"
 #include "vhost.h"
 
@@ -183,6 +184,8 @@ int fp_enter_operation(const struct fp_operation *operation, int *slots, struct 
         return fp_vhost_create(argument[0].text, slots, argument[1].integer, argument[2].integer, error);
     case FP_OP_SECTOR:
         return fp_sector_create(argument[0].text, error);
+    case FP_OP_SCRATCH:
+        return fp_scratch_create(argument[0].text, (uid_t)argument[1].integer, (gid_t)argument[2].integer, error);
     case FP_OP_HELPER:
         return fp_companion_helper(operation, slots, error);
     case FP_OP_COMPANION:

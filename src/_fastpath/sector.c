@@ -4,9 +4,10 @@
 #include "sector.h"
 
 #include "cleanup.h"
-#include "kernel.h"
+#include "scratch.h"
 #include "uinit.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -16,21 +17,15 @@ enum { DISK_SIZE = 64 << 10 };
 
 int fp_sector_create(const char *path, struct fp_error *error)
 {
-    _cleanup_close_ int context = fp_fsopen("tmpfs");
-    if (context < 0)
-        return fp_fail(error, "fsopen", "tmpfs");
-    if (fp_fsconfig(context, FP_FSCONFIG_SET_STRING, "size", "131072") < 0 ||
-        fp_fsconfig(context, FP_FSCONFIG_SET_STRING, "mode", "755") < 0 ||
-        fp_fsconfig(context, FP_FSCONFIG_CMD_CREATE, NULL, NULL) < 0)
-        return fp_fail(error, "fsconfig", "tmpfs");
-    _cleanup_close_ int mount = fp_fsmount(context, FP_MOUNT_ATTR_NOSUID | FP_MOUNT_ATTR_NODEV | FP_MOUNT_ATTR_NOEXEC);
-    if (mount < 0)
-        return fp_fail(error, "fsmount", "tmpfs");
+    int directory;
+    if (fp_scratch_mount(path, "128k", 0755, &directory, error) < 0)
+        return -1;
+    _cleanup_close_ int top = directory;
     /* for the monitor, whatever its user is; nobody else gets here */
-    _cleanup_close_ int fd = openat(mount, FP_SECTOR_FILE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    _cleanup_close_ int fd = openat(top, FP_SECTOR_FILE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0 || fchmod(fd, 0666) < 0 || ftruncate(fd, DISK_SIZE) < 0)
         return fp_fail(error, "create", path);
-    return fp_move_mount(mount, AT_FDCWD, path) < 0 ? fp_fail(error, "move_mount", path) : 0;
+    return 0;
 }
 
 int fp_sector_read(const char *path)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 LIMITED_CPU = "host,arch-capabilities=off"  # nested KVM says that it has this register (MSR 0x10a), and fails to set it
 STATUS = "/guest/status/sector"  # in the monitor's root: FP_COMPANION_SECTOR
+BUTTON = "/guest/button/socket"  # the same: of the monitors that make it
 STATIC = ("io.kubernetes.cri.container-name", "user-container")  # of Knative
 
 
@@ -50,6 +51,7 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
     exit_code = "sector" if boot.init == "uinit" else dict(guest.status).get(chosen.name, "as-is")
     watched = exit_code in EXIT_CODES and chosen.qmp
     disks += (Disk(path=STATUS, id="urunc-status"),) if exit_code == "sector" else ()
+    button = _powers_down(unikernel, guest, chosen) or (exit_code == "sector" and not chosen.qmp)
     kernel_words = next((k.cmdline for k in host.config.kernels if k.name == unikernel.kernel), "")
     return Machine(
         binary=host.binary,
@@ -76,7 +78,8 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
         debug_exit=guest.debug_exit,
         exit_code=exit_code,
         qmp_fd=network.FIRST_FD + len(nics) if watched else -1,
-        control_fd=network.FIRST_FD + len(nics) + watched if _powers_down(unikernel, guest, chosen) else -1,
+        control_fd=network.FIRST_FD + len(nics) + watched if button and chosen.qmp else -1,
+        button=BUTTON if button and chosen.powerdown and not chosen.qmp else "",
     )
 
 
@@ -123,10 +126,11 @@ def _powers_down(unikernel: "Unikernel", guest: "Guest", chosen: "Monitor") -> b
     """Whether the guest is asked to stop by its power button: one that does not listen would be waited for in vain.
 
     Of Linux the kernel may listen, but a program must, too: the image's author says so by the annotation `stop`.
+    What a framework says of itself is about ACPI's button, not the keys that Firecracker has instead.
     """
     if unikernel.stop == "powerdown" and not chosen.powerdown:
         raise UnikernelError(f"stop powerdown: {chosen.name} has no power button for guests: use hypervisor qemu")
-    return (unikernel.stop or guest.stop) == "powerdown" and chosen.powerdown
+    return bool((unikernel.stop or (guest.stop if chosen.qmp else "")) == "powerdown" and chosen.powerdown)
 
 
 def hints(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "Host") -> "tuple[str, ...]":

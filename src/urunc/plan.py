@@ -111,7 +111,7 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
         *storage.released(host, machine, slots, (ROOTFS_SLOT,) if start_hooks else ()),
         ("stage", "exec"),
         *credentials.operations(spec, chosen, machine, shared.capabilities(machine)),
-        *_companion(machine),
+        *_companion(chosen, machine),
         *shared.kept(machine),
         *network.kept(chosen, machine, NIC_SLOT),
         *([("keep", CONTROL_SLOT, machine.control_fd)] if machine.control_fd >= 0 else []),
@@ -142,7 +142,12 @@ def _root(
     nodes = (*chosen.nodes, *kvm, *taps)
     operations += [("node", path, S_IFCHR | 0o666, major, minor) for path, major, minor in nodes]
     operations += [("file", path, 0o444, content) for path, content in chosen.files(machine)]
+    operations += [("directory", _button(machine), 0o755)] if machine.button else []
     return [*operations, *storage.operations(host, machine, slots), *shared.operations(host, machine, slots)]
+
+
+def _button(machine: "Machine") -> str:
+    return machine.button.rpartition("/")[0].lstrip("/")
 
 
 def _exec(host: "Host", slots: "dict[str, int]", argv: "tuple[str, ...]") -> "Operation":
@@ -174,6 +179,7 @@ def _enter(
         operations.append(("attach", slots["tree"], MONITOR_TREE))
     operations += [("attach", slots[file.role], f"guest/{file.role}") for file in storage.attached(host, machine)]
     operations += shared.attached(machine)
+    operations += [("scratch", _button(machine), spec.uid, spec.gid)] if machine.button else []
     return [*operations, ("read_only",), *names(spec), ("pivot_root",), *start_hooks]
 
 
@@ -186,12 +192,14 @@ def names(spec: "Spec", *, joined: bool = False) -> "list[Operation]":
     return [*operations, *([("domainname", spec.domainname)] if spec.domainname else [])]
 
 
-def _companion(machine: "Machine") -> "list[Operation]":
+def _companion(chosen: "Monitor", machine: "Machine") -> "list[Operation]":
     """Return the step after which the monitor is a child; nothing for the machines that need no companion."""
     if machine.qmp_fd >= 0:
-        return [("companion", EXIT_CODES[machine.exit_code], QMP_SLOT), ("keep", QMP_SLOT, machine.qmp_fd)]
+        return [("companion", EXIT_CODES[machine.exit_code], QMP_SLOT, "", ""), ("keep", QMP_SLOT, machine.qmp_fd)]
     code = EXIT_CODES.get(machine.exit_code, 0)
-    return [("companion", code, -1)] if machine.helpers or code else []
+    if not (machine.helpers or code or machine.button):
+        return []
+    return [("companion", code, -1, machine.button, chosen.powerdown if machine.button else "")]
 
 
 def text(operations: "tuple[Operation, ...]") -> str:

@@ -67,7 +67,7 @@ def test_guest_without_a_button_gets_the_signal(urunc: Runtime, bundle: Bundle) 
     ("keys", "words"),
     [
         ({"stop": "nicely"}, "stop 'nicely' must be powerdown or signal"),
-        ({"stop": "powerdown", "hypervisor": "firecracker", "accelerator": ""}, "firecracker"),
+        ({"stop": "powerdown", "unikernelType": "mirage", "hypervisor": "spt"}, "spt"),
     ],
 )
 def test_button_that_is_not_there_is_refused(urunc: Runtime, bundle: Bundle, keys: dict[str, str], words: str) -> None:

@@ -249,7 +249,7 @@ def linux(line: str) -> Parsed:
         found.append(text(word if value is None else word[:equals] + b"=" + value))
     stop = found.index("--") if "--" in found else len(found)  # Firecracker takes a last one away
     before, after = found[:stop], found[stop + 1 :]
-    ours = ("panic=", "console=", "init=", "quiet", MMIO)
+    ours = ("panic=", "console=", "init=", "quiet", "reboot=", MMIO)
     return after[: after.index("--")] if "--" in after else after, [w for w in before if not w.startswith(ours)]
 
 

@@ -111,7 +111,14 @@ class Machine(Record):
     exit_code: str = "as-is"  # what the monitor's exit status means (unikernels.Guest.status)
     qmp_fd: int = -1  # of a QMP connection on which somebody waits to start the guest
     control_fd: int = -1  # of a listening socket on which somebody presses the power button
+    button: str = ""  # or the path of a socket for it that the monitor makes, in a directory that it may write to
     helpers: "tuple[Helper, ...]" = ()
+
+
+def http(path: str, body: str = "") -> str:
+    """Return a PUT request as it goes over a monitor's socket; `body` is JSON."""
+    kind = "Content-Type: application/json\r\n" if body else ""
+    return f"PUT {path} HTTP/1.1\r\nHost: localhost\r\n{kind}Content-Length: {len(body)}\r\n\r\n{body}"
 
 
 def no_files(_: Machine) -> "tuple[tuple[str, bytes], ...]":
@@ -138,7 +145,8 @@ class Monitor(Record):
     capabilities: "tuple[str, ...]" = ()  # CAP_* that it cannot do without
     shares: "tuple[str, ...]" = ()  # ways of sharing a directory with the guest, the best first
     qmp: bool = False  # whether it speaks QEMU's machine protocol
-    powerdown: bool = False  # whether it has a power button for the guest: Machine.control_fd
+    # power button of the guest: over QMP (Machine.control_fd), or by this HTTP request (Machine.button); "": none
+    powerdown: str = ""
     seccomp: bool = False  # whether it brings a filter of its own
 
 

@@ -3,7 +3,7 @@
 A guest that reboots is started again, for ever: Linux ends it by poweroff, or the container by a signal.
 """
 
-from . import TUN, Disk, Machine, Monitor, Nic, plain, printable
+from . import TUN, Disk, Machine, Monitor, Nic, http, plain, printable
 
 _SPECIAL = ' \t\n\v\f\r,"[]'  # of its option parser, which quotes in some versions and trims in all
 
@@ -12,6 +12,7 @@ def argv(machine: Machine) -> "tuple[str, ...]":
     """Return the command line; several devices of a kind follow one option."""
     line = [machine.binary, "--memory", f"size={machine.memory_mib}M", "--cpus", f"boot={machine.vcpus}"]
     line += ["--kernel", machine.kernel, "--console", "off", "--serial", "tty", "--seccomp", "true"]
+    line += ["--api-socket", f"path={machine.button}"] if machine.button else []
     line += ["--net", *[_nic(nic) for nic in machine.nics]] if machine.nics else []
     line += ["--disk", *[_disk(disk, number) for number, disk in enumerate(machine.disks)]] if machine.disks else []
     line += ["--initramfs", machine.initrd] if machine.initrd else []
@@ -38,6 +39,7 @@ MONITOR = Monitor(
     nodes=(("dev/null", 1, 3), ("dev/urandom", 1, 9)),
     kernels=("pvh",),
     takes_tap="fd",
+    powerdown=http("/api/v1/vm.power-button"),
     tap_nodes=TUN,
     seccomp=True,
 )

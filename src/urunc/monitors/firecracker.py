@@ -1,16 +1,21 @@
 """Firecracker, from 1.7 (docs/getting-started.md, docs/rootfs-and-kernel-setup.md of its sources).
 
-It is configured by a file in its own root, without an API socket; its serial port is its standard input and output.
+It is configured by a file in its own root; its serial port is its standard input and output.  It has an API socket only
+where somebody is to press Ctrl-Alt-Del on it, which is all the power button that it has.
 """
 
-from . import TUN, Machine, Monitor, printable
+from . import TUN, Machine, Monitor, http, printable
 
 _CONFIG = "firecracker.json"
 
 
 def argv(machine: Machine) -> "tuple[str, ...]":
-    # its log goes to standard output, which is the guest's
-    return (machine.binary, "--no-api", "--level", "Error", "--config-file", f"/{_CONFIG}")
+    """Return the command line.
+
+    Its log would go to standard output, which is the guest's; what ends it is on standard error as well.
+    """
+    api = ("--api-sock", machine.button) if machine.button else ("--no-api",)
+    return (machine.binary, *api, "--level", "Error", "--log-path", "/dev/null", "--config-file", f"/{_CONFIG}")
 
 
 def files(machine: Machine) -> "tuple[tuple[str, bytes], ...]":
@@ -66,6 +71,7 @@ MONITOR = Monitor(
     nodes=(("dev/null", 1, 3), ("dev/urandom", 1, 9)),
     kernels=("elf64",),
     takes_tap="name",
+    powerdown=http("/actions", '{"action_type":"SendCtrlAltDel"}'),
     tap_nodes=TUN,
     seccomp=True,
 )

@@ -1,11 +1,11 @@
 /*
- * A program in QEMU's place, and in a helper's: it does what the words of its command line say, in this order.
- *   flood       sends a megabyte without a line end on descriptor 3, then one
- *   replies=N   answers N commands on descriptor 3
- *   credentials writes its uid, its capabilities and whether descriptor 3 is open
- *   catch       says so when SIGTERM comes, and ends with 9
- *   sleep       says "ready" and waits for ever
- *   status=N    ends with N; without it with 0
+ * A program in QEMU's place, in Firecracker's, and in a helper's: it does what the words of its command line or of its
+ * configuration file say, in this order.
+ *   answer=N    listens on the socket behind --api-sock, says "ready", and gives each request this HTTP status; with
+ * 204 it writes the request to its errors and ends flood       sends a megabyte without a line end on descriptor 3,
+ * then one replies=N   answers N commands on descriptor 3 credentials writes its uid, its capabilities and whether
+ * descriptor 3 is open catch       says so when SIGTERM comes, and ends with 9 sleep       says "ready" and waits for
+ * ever status=N    ends with N; without it with 0
  */
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -15,7 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static void caught(int number)
@@ -46,13 +48,48 @@ static void reply(int count)
             done += dprintf(3, "{\"return\": {}}\r\n") > 0;
 }
 
+static void answer(const char *path, int status)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), connection;
+    strncpy(address.sun_path, path, sizeof(address.sun_path) - 1);
+    if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 1) < 0) {
+        perror(path);
+        _exit(1);
+    }
+    dprintf(1, "ready\n");
+    while ((connection = accept(fd, NULL, NULL)) >= 0) {
+        char request[4096];
+        ssize_t got = read(connection, request, sizeof(request));
+        if (got <= 0)
+            continue;
+        dprintf(connection, "HTTP/1.1 %d \r\nContent-Length: 0\r\n\r\n", status);
+        if (status == 204) {
+            dprintf(2, "%.*s\n", (int)got, request);
+            return;
+        }
+    }
+}
+
+/* The command line, and what is in the file behind --config-file, as one string. */
+static void collect(int argc, char **argv, char *all, size_t size)
+{
+    for (int i = 1; i < argc; i++) {
+        strncat(all, argv[i], size - strlen(all) - 2);
+        strcat(all, " ");
+    }
+    for (int i = 1; i + 1 < argc; i++) {
+        int fd = strcmp(argv[i], "--config-file") ? -1 : open(argv[i + 1], O_RDONLY);
+        size_t length = strlen(all);
+        ssize_t got = fd < 0 ? 0 : read(fd, all + length, size - length - 1);
+        all[length + (size_t)(got > 0 ? got : 0)] = 0;
+    }
+}
+
 int main(int argc, char **argv)
 {
     char all[65536] = "";
-    for (int i = 1; i < argc; i++) {
-        strncat(all, argv[i], sizeof(all) - strlen(all) - 2);
-        strcat(all, " ");
-    }
+    collect(argc, argv, all, sizeof(all));
     if (strstr(all, "flood")) {
         char *block = malloc(1 << 20);
         memset(block, 'x', 1 << 20);
@@ -61,6 +98,10 @@ int main(int argc, char **argv)
     const char *at = strstr(all, "replies=");
     if (at)
         reply(atoi(at + 8));
+    if ((at = strstr(all, "answer=")))
+        for (int i = 1; i + 1 < argc; i++)
+            if (strcmp(argv[i], "--api-sock") == 0)
+                answer(argv[i + 1], atoi(at + 7));
     if (strstr(all, "credentials"))
         credentials();
     if (strstr(all, "catch"))
