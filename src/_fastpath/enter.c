@@ -53,6 +53,24 @@ static int attach(int *slots, int64_t slot, const char *path, struct fp_error *e
     return 0;
 }
 
+/* What is attached at `below` is a clone of a rootfs: no link in it may lead out of it, and what is mounted on it must
+ * not appear on the host, whose mount it is a peer of until it is made a slave. */
+static int attach_below(int *slots, int64_t slot, const char *below, const char *path, struct fp_error *error)
+{
+    const struct fp_open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = FP_RESOLVE_IN_ROOT};
+    _cleanup_close_ int root = open(below, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (root < 0)
+        return fp_fail(error, "open", below);
+    const struct fp_mount_attr slave = {.propagation = MS_SLAVE};
+    if (syscall(SYS_mount_setattr, root, "", FP_AT_EMPTY_PATH | FP_AT_RECURSIVE, &slave, sizeof(slave)) < 0)
+        return fp_fail(error, "mount_setattr", below);
+    _cleanup_close_ int target = fp_openat2(root, path, &how);
+    if (target < 0 || fp_move_mount_to(slots[slot], target) < 0)
+        return fp_fail(error, "mount on the rootfs", path);
+    drop_slot(slots, slot);
+    return 0;
+}
+
 /* Of the processes in this namespace alone, without the kernel's parameters: some monitors reach what they have open
  * through /proc/self/fd. */
 static int mount_proc(const char *path, struct fp_error *error)
@@ -145,6 +163,8 @@ int fp_enter_operation(const struct fp_operation *operation, int *slots, struct 
         return attach_root(slots, error);
     case FP_OP_ATTACH:
         return attach(slots, argument[0].integer, argument[1].text, error);
+    case FP_OP_ATTACH_BELOW:
+        return attach_below(slots, argument[0].integer, argument[1].text, argument[2].text, error);
     case FP_OP_PROC:
         return mount_proc(argument[0].text, error);
     case FP_OP_PIVOT_ROOT:

@@ -15,6 +15,7 @@ enum {
     FP_FSCONFIG_CMD_CREATE = 6,
     FP_FSMOUNT_CLOEXEC = 1,
     FP_MOVE_MOUNT_F_EMPTY_PATH = 0x4,
+    FP_MOVE_MOUNT_T_EMPTY_PATH = 0x40,
     FP_MOUNT_ATTR_RDONLY = 0x1,
     FP_MOUNT_ATTR_NOSUID = 0x2,
     FP_MOUNT_ATTR_NODEV = 0x4,
@@ -60,6 +61,13 @@ static inline int fp_open_tree(int dirfd, const char *path, unsigned flags)
 static inline int fp_move_mount(int from, int to, const char *path)
 {
     return (int)syscall(SYS_move_mount, from, "", to, path, FP_MOVE_MOUNT_F_EMPTY_PATH);
+}
+
+/* Onto what the descriptor `target` is. */
+static inline int fp_move_mount_to(int from, int target)
+{
+    const unsigned flags = FP_MOVE_MOUNT_F_EMPTY_PATH | FP_MOVE_MOUNT_T_EMPTY_PATH;
+    return (int)syscall(SYS_move_mount, from, "", target, "", flags);
 }
 
 static inline int fp_fsopen(const char *type)

@@ -45,6 +45,7 @@
     X(ENTER_NAMESPACE, "enter_namespace", "ii") /* slot, CLONE_NEW*: one that only a process on its own can join */    \
     X(ATTACH_ROOT, "attach_root", "")           /* FP_SLOT_ROOT onto /, and enter it */                                \
     X(ATTACH, "attach", "is")                   /* slot, path in the root: an existing file or directory */            \
+    X(ATTACH_BELOW, "attach_below", "iss")      /* the same; path in what is attached there, which it cannot leave */  \
     X(ROOTFS, "rootfs", "s")                /* path: the container's own, for the process monitor; in FP_SLOT_ROOT */  \
     X(MOUNT, "mount", "sssns")              /* source, path, type; MS_*, attributes to set, to clear, the same for all \
                                                below, propagations; options */                                         \

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-enum { MOVE_MOUNT_TO_FD = 0x44 /* F_EMPTY_PATH | T_EMPTY_PATH */, PATH_SIZE = 4096 };
+enum { PATH_SIZE = 4096 };
 
 /* The numbers of an operation `mount`. */
 enum { FLAGS, SET, CLEAR, RECURSIVE_SET, RECURSIVE_CLEAR, PROPAGATIONS };
@@ -83,11 +83,6 @@ static int adjust(int mount, const int64_t *numbers, uint64_t count)
     return 0;
 }
 
-static int attach_to(int mount, int target)
-{
-    return (int)syscall(SYS_move_mount, mount, "", target, "", MOVE_MOUNT_TO_FD);
-}
-
 static int fail_mount(struct fp_error *error, const char *source, const char *target, const char *at)
 {
     int number = errno;
@@ -106,7 +101,7 @@ static int bind_mount(int root, const union fp_argument *argument, struct fp_err
     _cleanup_close_ int target = open_or_make(root, path, S_ISDIR(status.st_mode));
     unsigned recursive = numbers[FLAGS] & MS_REC ? FP_AT_RECURSIVE : 0;
     _cleanup_close_ int tree = fp_open_tree(AT_FDCWD, source, FP_OPEN_TREE_CLONE | O_CLOEXEC | recursive);
-    if (target < 0 || tree < 0 || adjust(tree, numbers, argument[3].count) < 0 || attach_to(tree, target) < 0)
+    if (target < 0 || tree < 0 || adjust(tree, numbers, argument[3].count) < 0 || fp_move_mount_to(tree, target) < 0)
         return fail_mount(error, source, path, NULL);
     return 0;
 }
@@ -154,7 +149,9 @@ static int create_node(int root, const union fp_argument *argument, struct fp_er
         if (errno == EPERM) {
             _cleanup_close_ int tree = fp_open_tree(AT_FDCWD, path, FP_OPEN_TREE_CLONE | O_CLOEXEC);
             _cleanup_close_ int target = open_or_make(root, path, false);
-            return tree < 0 || target < 0 || attach_to(tree, target) < 0 ? fp_fail(error, "bind device node", path) : 0;
+            return tree < 0 || target < 0 || fp_move_mount_to(tree, target) < 0
+                       ? fp_fail(error, "bind device node", path)
+                       : 0;
         }
         return errno == EEXIST ? 0 : fp_fail(error, "create device node", path);
     }
@@ -197,7 +194,7 @@ static int make_read_only(int root, const char *path, struct fp_error *error)
         return errno == ENOENT ? 0 : fp_fail(error, "make read-only", path);
     _cleanup_close_ int tree =
         fp_open_tree(target, "", FP_OPEN_TREE_CLONE | O_CLOEXEC | FP_AT_EMPTY_PATH | FP_AT_RECURSIVE);
-    if (tree < 0 || fp_mount_setattr(tree, 0, FP_MOUNT_ATTR_RDONLY, 0) < 0 || attach_to(tree, target) < 0)
+    if (tree < 0 || fp_mount_setattr(tree, 0, FP_MOUNT_ATTR_RDONLY, 0) < 0 || fp_move_mount_to(tree, target) < 0)
         return fp_fail(error, "make read-only", path);
     return 0;
 }
@@ -222,7 +219,7 @@ static int bind_console(int root, struct fp_error *error)
     name[length] = '\0';
     _cleanup_close_ int tree = fp_open_tree(AT_FDCWD, name, FP_OPEN_TREE_CLONE | O_CLOEXEC);
     _cleanup_close_ int target = open_or_make(root, "dev/console", false);
-    if (tree < 0 || target < 0 || attach_to(tree, target) < 0)
+    if (tree < 0 || target < 0 || fp_move_mount_to(tree, target) < 0)
         return fp_fail(error, "bind /dev/console", name);
     return 0;
 }

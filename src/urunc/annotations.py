@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 PREFIX = "com.urunc.unikernel."
 ACCELERATORS = ("auto", "kvm", "tcg")
 NETWORKS = ("alone", "shared", "none")  # whether the guest takes the container's address over
+SHARES = ("9pfs", "virtiofs")  # of the rootfs with a guest that mounts it by itself
 INITS = ("urunc", "image")  # what runs the program of a Linux guest
 _ANNOTATIONS = "annotations of config.json"
 _FILE = "urunc.json"
@@ -53,6 +54,7 @@ class Unikernel(Record):
     source: str
     machine: str = ""
     stop: str = ""
+    share: str = ""  # how the rootfs is to be shared, if mountRootfs says that
 
 
 def resolve(
@@ -134,7 +136,8 @@ def _unikernel(values: "Mapping[str, str]", source: str, types: "tuple[str, ...]
         raise UnikernelError(f"{source}: {_listed(missing)} must be given, as other keys are: add what is missing")
     asked = fields.pop("mount_rootfs") or fields["use_dm_block"]
     del fields["use_dm_block"]
-    return Unikernel(**fields, mount_rootfs=asked in _TRUE if asked else None, source=source)
+    share = asked if asked in SHARES else ""
+    return Unikernel(**fields, mount_rootfs=asked in (*_TRUE, *SHARES) if asked else None, share=share, source=source)
 
 
 def _checked(values: "Mapping[str, str]", source: str) -> "dict[str, Any]":
@@ -225,6 +228,10 @@ def _boolean_fault(value: str) -> str:
     return "" if value in _TRUE + _FALSE else "must be true or false"
 
 
+def _rootfs_fault(value: str) -> str:
+    return "" if value in _TRUE + _FALSE + SHARES else f"must be true, false, {_listed(SHARES)}"
+
+
 def _device_fault(value: str) -> str:
     """Solo5's own rule; anything else could add to the option that carries the name (--net:NAME=TAP)."""
     good = value.isascii() and value.isalnum() and len(value) <= _DEVICE_NAME_MAX
@@ -266,6 +273,6 @@ _KEYS = {
     "stop": ("stop", _stop_fault),
     "solo5NetDev": ("solo5_net", _device_fault),
     "solo5BlkDev": ("solo5_block", _device_fault),
-    "mountRootfs": ("mount_rootfs", _boolean_fault),
+    "mountRootfs": ("mount_rootfs", _rootfs_fault),
     "useDMBlock": ("use_dm_block", _boolean_fault),
 }

@@ -59,6 +59,7 @@ class Host(Record):
     block_devices: "tuple[tuple[int, int], ...]" = ()  # major, minor: files of the guest that are such
     virtiofsd: str = ""  # path in the tree; "" if the host has none
     directories: "tuple[str, ...]" = ()  # those sources of mounts that are directories
+    targets: "tuple[str, ...]" = ()  # places of mounts that the rootfs has; asked for where it may be shared as /
     filters: "tuple[tuple[int, bytes], ...]" = ()  # of seccomp: flags, struct sock_filter[]
     idmapped: "tuple[str, ...]" = ()  # roles of files that belong to the container's users once their ids are mapped
     owner: "tuple[int, int] | None" = None  # uid and gid of the container's user out here; None: those of the spec
@@ -127,6 +128,7 @@ def host(spec: "Spec", unikernel: "Unikernel", monitor: "Monitor", config: "Conf
             block_devices=storage.block_devices(tuple(os.fstat(file.fd) for file in opened)),
             virtiofsd=next((path for path in VIRTIOFSD if tree and os.path.exists(tree + path)), ""),
             directories=_directories(spec),
+            targets=_targets(spec) if unikernel.mount_rootfs else (),
             backing=_backing(spec) if unikernel.mount_rootfs is not False else None,
         )
     except BaseException:
@@ -216,6 +218,28 @@ def _directories(spec: "Spec") -> "tuple[str, ...]":
             except OSError as error:
                 reason = os.strerror(error.errno or 0).lower()
                 raise SpecError(f"mounts: {mount.destination}: source {mount.source}: {reason}") from None
+    return tuple(found)
+
+
+def _targets(spec: "Spec") -> "tuple[str, ...]":
+    """Return those places of bind mounts that the rootfs has, of the kind of their source."""
+    import stat
+
+    found = []
+    root_fd = os.open(spec.rootfs, os.O_PATH | os.O_DIRECTORY)
+    try:
+        for mount in spec.mounts:
+            target = "/" + mount.destination.strip("/")
+            try:
+                place = _fastpath.open_in_root(root_fd, target)
+                is_directory = stat.S_ISDIR(os.fstat(place).st_mode)
+                os.close(place)
+                if is_directory == stat.S_ISDIR(os.stat(mount.source).st_mode):
+                    found.append(target)
+            except OSError:
+                continue  # there is none, or nothing to mount on it
+    finally:
+        os.close(root_fd)
     return tuple(found)
 
 

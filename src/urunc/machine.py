@@ -7,7 +7,7 @@ from . import network, snapshot, storage
 from ._record import replace
 from .errors import HostError, SpecError, UnikernelError
 from .monitors import EXIT_CODES, Disk, Machine
-from .payload import Payload, init_of, payload, root_kind
+from .payload import Payload, init_of, payload, root_kind, shared_root
 from .shared import virtiofsd
 from .unikernels import Boot
 
@@ -119,7 +119,7 @@ def check(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor
 def _payload(spec: "Spec", guest: "Guest", chosen: "Monitor", host: "Host", boot: Boot) -> Payload:
     # most guests of other frameworks have nothing to be asked: the modules of the others are not loaded for them
     status = f"/dev/vd{'abcdefghijklmnopqrstuvwxyz'[boot.disks]}" if boot.init == "uinit" else ""
-    return payload(spec, guest, chosen, host, boot, status) if guest.uinit or spec.mounts else Payload()
+    return payload(spec, guest, chosen, host, boot, status) if guest.uinit or spec.mounts or boot.root else Payload()
 
 
 def _powers_down(unikernel: "Unikernel", guest: "Guest", chosen: "Monitor") -> bool:
@@ -197,13 +197,11 @@ def _boot(  # noqa: PLR0913, PLR0917  all that a guest may be told
     args = _args(spec, unikernel)
     init = init_of(unikernel, guest, args)
     accelerated = accelerator(unikernel.accelerator or host.config.accelerator, chosen, host.kvm)
-    taken = snapshot.chosen(unikernel, guest, host)
     return Boot(
         monitor=chosen.name,
         args=args,
         init=init,
-        # with an initrd of the image too: that is then the kernel's own, which mounts what root= names
-        root="block" if taken else root_kind(unikernel, guest, chosen, host) if init == "uinit" else "",
+        root=_root(unikernel, guest, chosen, host, init),
         env=spec.env,
         initrd=any(file.role == "initrd" for file in host.files),
         block=disks > 0,
@@ -216,6 +214,16 @@ def _boot(  # noqa: PLR0913, PLR0917  all that a guest may be told
         memory_mib=_memory_mib(spec, host),
         vcpus=_vcpus(spec, host),
     )
+
+
+def _root(unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "Host", init: str) -> str:
+    """Return what / is on, "" where the image's initrd and block device say it.
+
+    What mountRootfs gives comes before an initrd of the image: that is the kernel's own, which mounts what root= names.
+    """
+    if snapshot.chosen(unikernel, guest, host):
+        return "block"
+    return (root_kind if init == "uinit" else shared_root)(unikernel, guest, chosen, host)
 
 
 def _check_kernel(chosen: "Monitor", host: "Host") -> None:

@@ -27,7 +27,7 @@ READ_ONLY = _FLAGS["ro"]
 # what a kernel has of its own: the guest mounts it without being told, or has no use for the host's
 _OWN = ("proc", "sysfs", "devpts", "devtmpfs", "mqueue", "cgroup", "cgroup2")
 _SHM = "/dev/" + "shm"
-_SCRATCH = (_SHM, "/run", "/tmp")  # noqa: S108  a tmpfs there is for programs of a system, not for one of its own
+SCRATCH = (_SHM, "/run", "/tmp")  # noqa: S108  a tmpfs there is for programs of a system, not for one of its own
 _OWN_PLACES = ("/dev", "/dev/pts", _SHM, "/dev/mqueue", "/proc", "/sys")
 # clients add these to every container
 ADDED = ("/etc/resolv.conf", "/etc/hosts", "/etc/hostname", "/dev/termination-log", "/run/.containerenv")
@@ -88,7 +88,7 @@ def volumes(spec: "Spec", directories: "tuple[str, ...]") -> "tuple[Volume, ...]
 def refused(spec: "Spec", guest: str) -> "tuple[str, ...]":
     """Return the notices for a guest that no mount can be given to; SpecError for one that it was meant to have."""
     lost = [mount.destination for mount in spec.mounts if not is_own(mount)]
-    meant = [target for target in lost if target not in ADDED and target not in _SCRATCH]
+    meant = [target for target in lost if target not in ADDED and target not in SCRATCH]
     if meant:
         raise SpecError(f"mounts: {meant[0]}: a {guest} guest cannot be given it: remove it")
     return tuple(f"{target}: a {guest} guest does not get it" for target in lost if target in ADDED)

@@ -6,6 +6,7 @@ The one rule: nothing is copied that can be shared, and what a guest would lose 
 from ._record import Record
 from .errors import SpecError, UnikernelError
 from .monitors import Archive, Share
+from .shared import SHARE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from .mounts import Volume
     from .unikernels import Boot, Guest
 
-SHARE = "guest/share"  # in the monitor's root
+TAG = "fs0"  # of a share that is the guest's /: what the guest's own parameters name
 SHARED_MAX = 20  # each takes a slot of the plan, behind those of the interfaces
 INTERFACES_MAX = 11
 
@@ -51,15 +52,41 @@ def root_kind(unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "
         return "block"
     if unikernel.initrd:
         return "initrd"
-    wanted = next((kernel.root for kernel in host.config.kernels if kernel.name == unikernel.kernel), "")
-    kinds = [kind for kind in chosen.shares if kind in guest.roots and (kind != "virtiofs" or host.virtiofsd)]
-    possible = (*kinds, "rootfs")
+    configured = next((kernel.root for kernel in host.config.kernels if kernel.name == unikernel.kernel), "")
+    wanted = unikernel.share or configured
+    possible = (*_kinds(guest, chosen, host), "rootfs")
     if not wanted:
         return possible[0]
     kind = "rootfs" if wanted == "initrd" else wanted
     if kind not in possible:
-        raise UnikernelError(f"linux.kernels.{unikernel.kernel}.root {wanted}: {chosen.name} has none here: use initrd")
+        what = "mountRootfs" if unikernel.share else f"linux.kernels.{unikernel.kernel}.root"
+        raise UnikernelError(f"{what} {wanted}: {chosen.name} has none here: use initrd")
     return kind
+
+
+def _kinds(guest: "Guest", chosen: "Monitor", host: "Host") -> "list[str]":
+    """Return the ways of sharing a directory that guest, monitor and host have, the best first."""
+    return [kind for kind in chosen.shares if kind in guest.roots and (kind != "virtiofs" or host.virtiofsd)]
+
+
+def shared_root(unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "Host") -> str:
+    """Return how the rootfs is shared with a guest that mounts it by itself, "" if it is not: mountRootfs asks for it.
+
+    UnikernelError if it is asked for and there is no way; that it can be no disk has been found out before.
+    """
+    if not unikernel.mount_rootfs or not {"9pfs", "virtiofs"} & set(guest.roots):
+        return ""
+    if unikernel.initrd and not guest.filesystems:
+        return ""  # Unikraft's / is the initrd then
+    kinds = [kind for kind in _kinds(guest, chosen, host) if unikernel.share in ("", kind)]
+    if not kinds and unikernel.share:
+        raise UnikernelError(f"mountRootfs {unikernel.share}: {guest.name} on {chosen.name} has none here: remove it")
+    if not kinds:
+        from .snapshot import reason_against
+
+        reason = reason_against(unikernel, guest, host.backing)
+        raise UnikernelError(f"mountRootfs: {reason}; and {chosen.name} shares no directories: use hypervisor qemu")
+    return kinds[0]
 
 
 def payload(  # noqa: PLR0913, PLR0917  all that it is made of
@@ -68,6 +95,8 @@ def payload(  # noqa: PLR0913, PLR0917  all that it is made of
     """Return what the guest gets; SpecError for a mount that it cannot be given."""
     from . import mounts, uinit
 
+    if boot.init != "uinit" and boot.root in chosen.shares:
+        return _on_shared_root(spec, guest, host, boot)
     if boot.init != "uinit":
         return _without_uinit(spec, guest, host, boot)
     volumes = mounts.volumes(spec, host.directories)
@@ -81,7 +110,7 @@ def payload(  # noqa: PLR0913, PLR0917  all that it is made of
     if kind:
         return Payload(
             archive=Archive(uinit=True, files=files),
-            share=_share(kind, volumes, spec, len(boot.interfaces), root=shared),
+            share=_share(kind, _entries(volumes, spec, root=shared), len(boot.interfaces)),
         )
     copied = [(number, volume) for number, volume in enumerate(volumes) if volume.source]
     trees += [(f"{uinit.DIRECTORY}/volumes/{number}", volume.source) for number, volume in copied]
@@ -101,18 +130,45 @@ def _share_kind(volumes: "tuple[Volume, ...]", root: str, chosen: "Monitor") -> 
     return chosen.shares[-1] if written else ""
 
 
-def _share(kind: str, volumes: "tuple[Volume, ...]", spec: "Spec", interfaces: int, *, root: bool) -> Share:
+def _entries(volumes: "tuple[Volume, ...]", spec: "Spec", *, root: bool) -> "list[tuple[str, str, bool, bool]]":
+    """Return what uinit finds in its share, which it binds to its places."""
     entries = [("root", spec.rootfs, spec.readonly, True)] if root else []
-    entries += [
+    return entries + [
         (f"volumes/{number}", volume.source, volume.read_only, volume.directory)
         for number, volume in enumerate(volumes)
         if volume.source
     ]
+
+
+def _share(kind: str, entries: "list[tuple[str, str, bool, bool]]", interfaces: int, *, tag: str = "urunc") -> Share:
     if len(entries) > SHARED_MAX:
         raise SpecError(f"mounts: {len(entries)} directories are shared with the guest: it takes {SHARED_MAX}")
     if interfaces > INTERFACES_MAX:
         raise SpecError(f"a guest with a shared directory takes {INTERFACES_MAX} interfaces: remove some")
-    return Share(kind=kind, path=f"/{SHARE}", tag="urunc", entries=tuple(entries))
+    path = f"/{SHARE}/root" if tag == TAG else f"/{SHARE}"
+    return Share(kind=kind, path=path, tag=tag, entries=tuple(entries))
+
+
+def _on_shared_root(spec: "Spec", guest: "Guest", host: "Host", boot: "Boot") -> Payload:
+    """The guest mounts the rootfs by itself and finds the mounts of the spec in it, where the rootfs has a place."""
+    from . import mounts
+
+    entries, notices = [("root", spec.rootfs, spec.readonly, True)], []
+    for volume in mounts.volumes(spec, host.directories):
+        has_place = volume.target in host.targets
+        if volume.source and has_place:
+            entries.append((f"root{volume.target}", volume.source, volume.read_only, volume.directory))
+        elif volume.source and volume.target in mounts.ADDED:
+            notices.append(f"{volume.target}: the rootfs has no such file: the guest does not get it")
+        elif volume.source:
+            kind = "directory" if volume.directory else "file"
+            raise SpecError(f"mounts: {volume.target}: the rootfs has no such {kind}: make it in the image")
+        elif volume.target not in mounts.SCRATCH:
+            raise SpecError(f"mounts: {volume.target}: a {guest.name} guest with an init of its own mounts no tmpfs:"
+                            " remove it")  # fmt: skip
+    archive = Archive(raw=_urunit(spec, boot)) if boot.init == "urunit" else None
+    share = _share(boot.root, entries, len(boot.interfaces), tag=TAG)
+    return Payload(archive=archive, share=share, notices=tuple(notices))
 
 
 def _without_uinit(spec: "Spec", guest: "Guest", host: "Host", boot: "Boot") -> Payload:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Operation = tuple[object, ...]
 
 INITRD = "guest/initrd"
+SHARE = "guest/share"
 STATUS = "guest/status"
 PROCESSES = "guest/processes"
 # linux/capability.h: a server of files gives them owners, and reads what is not its own
@@ -36,13 +37,14 @@ def operations(host: "Host", machine: "Machine", slots: "dict[str, int]") -> "li
     made: list[Operation] = _initrd(machine.archive, host, slots) if machine.archive else []
     made += [("directory", STATUS, 0o755)] if machine.exit_code == "sector" else []
     if machine.share:
-        top = machine.share.path.lstrip("/")
         made += [("directory", path, 0o555) for path in ("proc", "proc/sys", "proc/sys/fs", PROCESSES)]
         # the processes alone, and of the kernel's parameters the one that virtiofsd asks for
         made += [("symlink", f"/{PROCESSES}/self", "proc/self"), ("file", "proc/sys/fs/file-max", 0o444, b"65536\n")]
-        made += [("directory", top, 0o755), ("directory", f"{top}/volumes", 0o755)]
+        made += [("directory", SHARE, 0o755), ("directory", f"{SHARE}/volumes", 0o755)]
         for number, (name, source, read_only, directory) in enumerate(machine.share.entries):
-            made.append(("directory", f"{top}/{name}", 0o755) if directory else ("file", f"{top}/{name}", 0o644, b""))
+            if not _is_below(name):
+                place = f"{SHARE}/{name}"
+                made.append(("directory", place, 0o755) if directory else ("file", place, 0o644, b""))
             made.append(("clone_tree", SHARE_SLOT + number, source, (RDONLY if read_only else 0) | NOSUID | NODEV))
     return made
 
@@ -52,13 +54,19 @@ def attached(machine: "Machine") -> "list[Operation]":
     made: list[Operation] = [("sector", STATUS)] if machine.exit_code == "sector" else []
     if not machine.share:
         return made
-    top = machine.share.path.lstrip("/")
-    attaches = [
-        ("attach", SHARE_SLOT + number, f"{top}/{name}") for number, (name, *_) in enumerate(machine.share.entries)
-    ]
     if machine.share.kind == "virtiofs":
-        made.append(("vhost", f"{top}.sock", LISTENING_SLOT, CONNECTED_SLOT))
-    return [*made, *attaches, ("proc", PROCESSES)]  # whoever serves files changes modes through /proc/self/fd
+        made.append(("vhost", f"{SHARE}.sock", LISTENING_SLOT, CONNECTED_SLOT))
+    for number, (name, *_) in enumerate(machine.share.entries):
+        if _is_below(name):
+            made.append(("attach_below", SHARE_SLOT + number, f"{SHARE}/root", name.removeprefix("root/")))
+        else:
+            made.append(("attach", SHARE_SLOT + number, f"{SHARE}/{name}"))
+    return [*made, ("proc", PROCESSES)]  # whoever serves files changes modes through /proc/self/fd
+
+
+def _is_below(name: str) -> bool:
+    """Whether this is mounted on the shared rootfs itself, where the image has the place for it."""
+    return name.startswith("root/")
 
 
 def kept(machine: "Machine") -> "list[Operation]":

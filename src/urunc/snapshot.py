@@ -45,12 +45,12 @@ def chosen(unikernel: "Unikernel", guest: "Guest", host: "Host") -> "Backing | N
     a snapshot that nothing else stands in for.  UnikernelError if it is asked for and there is no way.
     """
     wanted, backing = unikernel.mount_rootfs, host.backing
-    if wanted is False:
+    if wanted is False or unikernel.share:
         return None
-    reason = _reason(unikernel, guest, backing)
+    reason = reason_against(unikernel, guest, backing)
     if reason:
-        # urunc's own init has other ways to the rootfs
-        if wanted and (unikernel.block or not (unikernel.kernel or unikernel.init == "urunc")):
+        # a guest that shares directories has other ways to the rootfs (payload.root_kind, payload.shared_root)
+        if wanted and (unikernel.block or not {"9pfs", "virtiofs"} & set(guest.roots)):
             raise UnikernelError(f"mountRootfs: {reason}")
         return None
     root = next((kernel.root for kernel in host.config.kernels if kernel.name == unikernel.kernel), "")
@@ -59,7 +59,7 @@ def chosen(unikernel: "Unikernel", guest: "Guest", host: "Host") -> "Backing | N
     return backing
 
 
-def _reason(unikernel: "Unikernel", guest: "Guest", backing: "Backing | None") -> str:
+def reason_against(unikernel: "Unikernel", guest: "Guest", backing: "Backing | None") -> str:
     """Return why the guest cannot have the rootfs as a device, "" if it can."""
     if not guest.filesystems:
         return f"a {guest.name} guest mounts no file system of a block device: remove it"

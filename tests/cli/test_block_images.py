@@ -1,12 +1,14 @@
 """What an image names as a block device and is none: one line of error, and nothing is made."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.container import UNIKERNEL, Runtime
+from tests.guests import build, multiboot_build
 
 BLOCK = {**UNIKERNEL, "com.urunc.unikernel.block": "/disk.img"}
 NULL = os.makedev(1, 3)
@@ -52,8 +54,13 @@ def test_what_is_no_disk_is_refused(
     assert "gone" == urunc.status()
 
 
-def test_rootfs_that_is_no_device_is_refused_where_it_is_asked_for(urunc: Runtime, bundle: Callable[..., Path]) -> None:
-    ended = urunc("create", "--bundle", bundle(annotations={"com.urunc.unikernel.mountRootfs": "true"}), "c")
+def test_rootfs_that_is_no_device_is_refused_where_it_can_be_nothing_else(
+    urunc: Runtime, bundle: Callable[..., Path]
+) -> None:
+    keys = {"unikernelType": "rumprun", "mountRootfs": "true"}
+    directory = bundle(annotations={f"com.urunc.unikernel.{key}": value for key, value in keys.items()})
+    shutil.copy(multiboot_build.image(build.default_cache(), "halt"), directory / "rootfs" / "hello")
+    ended = urunc("create", "--bundle", directory, "c")
 
     assert 1 == ended.returncode
     assert "mountRootfs: the rootfs is no file system of its own on a block device" in ended.stderr

@@ -8,11 +8,28 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.guests.build import cached, run
+from tests.guests.build import cached, cpio, initrd_entries, run
 
 from urunc import modules
 
 ROOT = Path(__file__).resolve().parents[2]
+# an image's own initrd, as those of distributions: mounts what the kernel's command line names, and runs init= there
+SHARE_INIT = """\
+#!/bin/busybox sh
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+for module in /.urunc/modules/*; do insmod "$module"; done
+for word in $(cat /proc/cmdline); do
+    case $word in
+    root=*) root=${word#root=} ;; rootfstype=*) type=${word#rootfstype=} ;;
+    rootflags=*) flags=${word#rootflags=} ;; init=*) init=${word#init=} ;;
+    esac
+done
+mount -t "$type" ${flags:+-o "$flags"} "$root" /root || poweroff -f
+exec switch_root /root "$init" "$@"
+"""
 KERNEL_PACKAGE = "linux-image-amd64"  # the cloud kernel has no 9p
 # of the package's 400 MB: where modules.WANTED and what they need are
 KEPT = tuple(
@@ -45,6 +62,17 @@ def debian(cache: Path) -> tuple[Path, Path]:
     key = hashlib.sha256(repr((modules.WANTED, KEPT, Path(modules.__file__).read_bytes())).encode()).hexdigest()
     directory = cached(cache, f"{package}-{key[:16]}", lambda made: _make(package, made))
     return directory / "vmlinuz", directory / "initrd"
+
+
+def debian_shared(cache: Path) -> tuple[Path, Path]:
+    """The same kernel, and an initrd of an image with an init of its own that takes a shared directory for /."""
+    kernel, modules_of = debian(cache)
+    archive = modules_of.read_bytes() + cpio(initrd_entries((), SHARE_INIT))
+
+    def make(directory: Path) -> None:
+        (directory / "initrd").write_bytes(archive)
+
+    return kernel, cached(cache, f"initrd-{hashlib.sha256(archive).hexdigest()[:16]}", make) / "initrd"
 
 
 def _package() -> str:

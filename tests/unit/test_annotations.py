@@ -237,7 +237,7 @@ def test_plain_values_that_happen_to_be_base64_stay_plain() -> None:
     [
         ("accelerator", "xen", "must be one of auto, kvm, tcg"),
         ("accelerator", "KVM", "must be one of auto, kvm, tcg"),
-        ("mountRootfs", "yes", "must be true or false"),
+        ("mountRootfs", "yes", "must be true, false, 9pfs, virtiofs"),
         ("useDMBlock", "2", "must be true or false"),
         ("binary", "../kernel", "must not contain a component .."),
         ("binary", "/boot/..", "must not contain a component .."),
@@ -308,6 +308,15 @@ def test_mount_rootfs_wins_over_its_old_name(given: dict[str, str], expected: "b
 
     assert found is not None
     assert expected is found.mount_rootfs
+    assert "" == found.share
+
+
+@pytest.mark.parametrize("kind", ["9pfs", "virtiofs"])
+def test_mount_rootfs_says_how_it_is_shared(kind: str) -> None:
+    found = resolve(pairs(PLAIN | {"mountRootfs": kind}), None, TYPES)
+
+    assert found is not None
+    assert (True, kind) == (found.mount_rootfs, found.share)
 
 
 def test_unknown_keys_beside_known_ones_are_ignored() -> None:

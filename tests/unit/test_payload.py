@@ -56,6 +56,7 @@ def made(
     roles: tuple[str, ...] = ("kernel",),
     net: Network = NET,
     keys: dict[str, Any] | None = None,
+    virtiofsd: str = "",
     **changes: Any,
 ) -> tuple[Machine, Host, Spec]:
     guest, chosen = unikernels.load(pair[0]), monitors.load(pair[1])
@@ -67,6 +68,8 @@ def made(
         config=CONFIG,
         kvm="full",
         directories=("/h/secret", "/h/data"),
+        targets=("/etc/resolv.conf", "/data"),
+        virtiofsd=virtiofsd,
     )
     spec = replace(SPEC, mounts=(*OWN, *volumes), **changes)
     machine.check(spec, unikernel, guest, chosen, host)
@@ -276,3 +279,98 @@ def test_a_framework_without_mounts_gets_a_notice_or_refuses() -> None:
 def test_init_urunc_is_for_linux() -> None:
     with pytest.raises(UnikernelError, match="init urunc: a mirage guest has none"):
         made(pair=("mirage", "qemu"), keys={"init": "urunc"})
+
+
+# --- the rootfs as / of a guest that mounts it by itself
+
+SHARED = {"binary": "/k", "kernel": "", "mount_rootfs": True}
+
+
+def on_rootfs(*volumes: Mount, pair: tuple[str, str] = ("linux", "qemu"), **given: Any) -> tuple[Machine, Host, Spec]:
+    """As `made`, with /data and /etc/resolv.conf in the rootfs."""
+    given["keys"] = SHARED | given.get("keys", {})
+    return made(*volumes, pair=pair, **given)
+
+
+@pytest.mark.parametrize(
+    ("pair", "keys", "words"),
+    [
+        (("linux", "qemu"), {}, "root=fs0 rw rootfstype=9p rootflags=trans=virtio,version=9p2000.L,"),
+        (("unikraft", "qemu"), {}, 'vfs.fstab=[ "fs0:/:9pfs:::" ]'),
+        (("unikraft", "qemu"), {"version": "0.15.0"}, "vfs.rootfs=9pfs"),
+    ],
+)
+def test_the_rootfs_is_shared_with_a_guest_that_mounts_it(
+    pair: tuple[str, str], keys: dict[str, Any], words: str
+) -> None:
+    one, host, spec = on_rootfs(RESOLV, DATA, pair=pair, keys=keys, args=("/app",), env=())
+
+    assert words in " ".join(one.words)
+    assert one.share
+    assert ("/guest/share/root", "fs0", None) == (one.share.path, one.share.tag, one.archive)
+    planned = plan.text(plan.monitor(spec, monitors.load("qemu"), one, host, NET).operations)
+    assert "clone_tree  44  '/b/rootfs'  6" in planned
+    assert "attach  44  'guest/share/root'" in planned
+    assert "attach_below  45  'guest/share/root'  'etc/resolv.conf'" in planned
+    assert "attach_below  46  'guest/share/root'  'data'" in planned
+    assert "file  'guest/share/root/etc" not in planned
+
+
+def test_a_read_only_rootfs_is_shared_read_only() -> None:
+    one, host, spec = on_rootfs(readonly=True)
+
+    planned = plan.text(plan.monitor(spec, monitors.load("qemu"), one, host, NET).operations)
+    assert "clone_tree  44  '/b/rootfs'  7" in planned
+    assert any(word.endswith(",readonly=on") for word in monitors.load("qemu").argv(one))
+
+
+def test_a_mount_without_a_place_in_a_shared_rootfs_is_refused_or_noticed() -> None:
+    with pytest.raises(SpecError, match="mounts: /run/secret: the rootfs has no such directory: make it in the image"):
+        on_rootfs(SECRET)
+    with pytest.raises(SpecError, match="mounts: /scratch: a linux guest with an init of its own mounts no tmpfs"):
+        on_rootfs(SCRATCH)
+    hosts = replace(RESOLV, destination="/etc/hosts")
+    one, _, _ = on_rootfs(hosts)
+
+    assert one.share
+    assert 1 == len(one.share.entries)
+
+
+def test_virtiofs_is_taken_where_the_host_has_it_unless_9p_is_asked_for() -> None:
+    for share, kind in (("", "virtiofs"), ("9pfs", "9pfs")):
+        one, _, _ = on_rootfs(keys={"share": share}, virtiofsd="/usr/lib/qemu/virtiofsd")
+
+        assert one.share
+        assert kind == one.share.kind
+        assert ("root=fs0 rw rootfstype=virtiofs" in one.words[0]) == (kind == "virtiofs")
+
+
+@pytest.mark.parametrize(
+    ("pair", "keys", "reason"),
+    [
+        (("linux", "firecracker"), {}, "and firecracker shares no directories: use hypervisor qemu"),
+        (("unikraft", "firecracker"), {}, "mountRootfs: a unikraft guest mounts no file system of a block device"),
+        (("linux", "qemu"), {"share": "virtiofs"}, "mountRootfs virtiofs: linux on qemu has none here"),
+        (("linux", "qemu"), {"kernel": "small", "share": "virtiofs"}, "mountRootfs virtiofs: qemu has none here"),
+    ],
+)
+def test_a_rootfs_that_cannot_be_shared_is_refused(pair: tuple[str, str], keys: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UnikernelError, match=reason):
+        on_rootfs(pair=pair, keys=keys, args=("/app",), env=())
+
+
+def test_the_initrd_of_a_unikraft_image_is_its_root() -> None:
+    one, _, _ = on_rootfs(
+        pair=("unikraft", "qemu"), roles=("kernel", "initrd"), keys={"initrd": "/i"}, args=("/app",), env=()
+    )
+
+    assert one.share is None
+    assert "initrd0:/:extract" in " ".join(one.words)
+
+
+def test_urunit_on_a_shared_rootfs_finds_its_configuration() -> None:
+    one, _, _ = on_rootfs(args=("/urunit", "/app"))
+
+    assert one.archive
+    assert one.archive.raw.startswith(b"UES\n")
+    assert "URUNIT_CONFIG=/sys/firmware/initrd init=/urunit -- /app" in one.words[0]

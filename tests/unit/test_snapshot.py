@@ -67,7 +67,9 @@ def test_guest_gets_the_rootfs(guest: str, backing: Backing, keys: dict[str, Any
         ("rumprun", THIN, {}),
         ("mirage", EXT2, {}),
         ("unikraft", THIN, {}),
-        # urunc's own init has other ways to the rootfs
+        # a guest that shares directories has other ways to the rootfs
+        ("linux", None, ASKED),
+        ("linux", THIN, {"share": "9pfs", **ASKED}),
         ("linux", None, {"kernel": "k", "kernels": (KERNEL,), **ASKED}),
         ("linux", THIN, {"kernel": "k", "kernels": (replace(KERNEL, root="9pfs"),)}),
     ],
@@ -81,7 +83,7 @@ def test_guest_does_not_get_the_rootfs(guest: str, backing: Backing | None, keys
     [
         ("mirage", EXT2, {}, "mountRootfs: a mirage guest mounts no file system of a block device: remove it"),
         ("linux", THIN, {"block": "/d"}, "mountRootfs: the image has the block device /d: remove one of them"),
-        ("linux", None, {}, ("mountRootfs: the rootfs is no file system of its own on a block device: "
+        ("rumprun", None, {}, ("mountRootfs: the rootfs is no file system of its own on a block device: "
                             "use the devmapper or the blockfile snapshotter, or remove it")),
         ("rumprun", THIN, {}, ("mountRootfs: the rootfs is ext4, a rumprun guest mounts ext2: "
                               "set fs_type of the snapshotter")),

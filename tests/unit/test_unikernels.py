@@ -103,7 +103,7 @@ COMPATIBLE = (
     "app netdev.ipv4_addr=10.4.0.2 netdev.ipv4_gw_addr=10.4.0.1 netdev.ipv4_subnet_mask=255.255.252.0"
     " vfs.rootfs=initrd -- -v"
 )
-CURRENT = 'app netdev.ip=10.4.0.2/22:10.4.0.1 vfs.fstab=[ "initrd0:/:extract:::" ] -- -v'
+CURRENT = 'app netdev.ip=10.4.0.2/22:10.4.0.1 vfs.fstab=[ "initrd0:/:extract::ramfs=2:" ] -- -v'
 
 
 @pytest.mark.parametrize(

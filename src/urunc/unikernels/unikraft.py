@@ -9,7 +9,9 @@ from . import MANY, Boot, Guest, check_separator, check_variables, netmask, refu
 
 _CURRENT = (0, 16, 1)  # from here on netdev.ip and vfs.fstab
 _BLANKS = " \t\n\r\v"
-_VOLUMES = {"initrd": "initrd0:/:extract:::", "9pfs": "fs0:/:9pfs:::"}
+# device, place, driver, flags, options, options of the table (lib/vfscore/automount.c); from 0.16.2 on what an initrd
+# is extracted to has to be asked for, 0.16.1 takes no notice of options
+_VOLUMES = {"initrd": "initrd0:/:extract::ramfs=2:", "9pfs": "fs0:/:9pfs:::"}
 
 
 def quoted(word: str, what: str = "process.args") -> str:
