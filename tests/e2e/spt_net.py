@@ -15,7 +15,7 @@ import time
 
 TUNSETIFF, TUNSETPERSIST = 0x400454CA, 0x400454CB
 IFF_TAP, IFF_NO_PI = 2, 0x1000
-HOST, GUEST, PINGS, DEADLINE_S, FLOOD_S = "10.77.0.1", "10.77.0.2", 3, 5, 60
+HOST, GUEST, PINGS, DEADLINE_S, FLOOD_S = "10.77.0.1", "10.77.0.2", 3, 60, 240
 
 
 def make_tap(persistent: bool) -> int:
