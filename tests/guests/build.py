@@ -186,7 +186,7 @@ def station(cache: Path) -> Path:
     It answers ARP and ping for its address and ends after COUNT pings.
     """
     key = hashlib.sha256(repr((STATION, spt_build.COMPILER)).encode())
-    sources = [spt_build.SOURCES / name for name in ("net.c", "spt.h", "spt.ld")]
+    sources = [spt_build.SOURCES / name for name in ("net.c", "echo.h", "spt.h", "spt.ld")]
     for source in sources:
         key.update(source.name.encode() + b"\0" + source.read_bytes())
 

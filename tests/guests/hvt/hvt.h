@@ -6,12 +6,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { BLOCK = 1, FIRST = 1 << 30, PORT = 0x500, PUTS = 2, BLOCK_WRITE = 4, BLOCK_READ = 5, HALT = 8 };
+enum { BLOCK = 1, NET = 2, FIRST = 1 << 30, PORT = 0x500 };
+enum { PUTS = 2, POLL = 3, BLOCK_WRITE = 4, BLOCK_READ = 5, NET_WRITE = 6, NET_READ = 7, HALT = 8 };
 
 struct device {
     char name[68];
     uint32_t type;
-    uint64_t capacity, sector_size, fd, attached;
+    uint64_t capacity, sector_size, fd, attached; /* of a net device: MAC, MTU ... */
 };
 _Static_assert(sizeof(struct device) == 104, "an entry of the manifest");
 
