@@ -285,6 +285,19 @@ static int make_groups(struct fp_cgroups *cgroups, int state_fd, const union fp_
     return 0;
 }
 
+static int join_groups(struct fp_cgroups *cgroups, const union fp_argument *argument, struct fp_error *error)
+{
+    const char *names[FP_CGROUPS_MAX + 1], *paths[FP_CGROUPS_MAX + 1];
+    if (argument[0].count > FP_CGROUPS_MAX || argument[1].count != argument[0].count || cgroups->count)
+        return fp_fail_with(error, EINVAL, "plan", "cgroup_join");
+    fp_vector(&argument[0], names);
+    fp_vector(&argument[1], paths);
+    for (uint64_t i = 0; i < argument[0].count; i++)
+        if (open_group(cgroups, names[i], paths[i], error) < 0)
+            return -1;
+    return 0;
+}
+
 /* The descriptor's path, for messages: what is written below is known by it alone. */
 static int fail_at(int dirfd, const char *file, const char *value, struct fp_error *error)
 {
@@ -342,6 +355,8 @@ int fp_cgroups_operation(struct fp_cgroups *cgroups, int state_fd, const struct 
     const union fp_argument *argument = operation->arguments;
     if (operation->code == FP_OP_CGROUP)
         return make_groups(cgroups, state_fd, argument, error);
+    if (operation->code == FP_OP_CGROUP_JOIN)
+        return join_groups(cgroups, argument, error);
     if (argument[0].integer < 0 || argument[0].integer >= cgroups->count)
         return fp_fail_with(error, EINVAL, "plan", "cgroup");
     int directory = cgroups->directories[argument[0].integer];

@@ -48,7 +48,7 @@ struct fp_cgroups {
 void fp_cgroups_init(struct fp_cgroups *cgroups);
 void fp_cgroups_deinit(struct fp_cgroups *cgroups);
 
-/* Operations of stage sandbox: `cgroup`, `cgroup_write`, `cgroup_write_first`, `cgroup_devices`. */
+/* Operations of stage sandbox: `cgroup`, `cgroup_join`, `cgroup_write`, `cgroup_write_first`, `cgroup_devices`. */
 int fp_cgroups_operation(struct fp_cgroups *cgroups, int state_fd, const struct fp_operation *operation,
                          struct fp_error *error);
 

@@ -88,6 +88,7 @@ cdef extern from "state.h":
     enum:
         FP_FLAG_HOOKS
         FP_FLAG_TIMESTAMPS
+        FP_FLAG_PROCESS
     struct fp_record:
         uint32_t status
         uint32_t flags
@@ -115,6 +116,7 @@ cdef extern from "journal.h":
 cdef extern from "lifecycle.h":
     int fp_lifecycle_start(int state_fd, fp_state *state, fp_error *error) nogil
     int fp_lifecycle_start_as(int state_fd, fp_state *state, const void *plan, size_t size, fp_error *error) nogil
+    int fp_lifecycle_exec(fp_sandbox *sandbox, fp_error *error) nogil
     int fp_lifecycle_kill(int state_fd, const fp_state *state, int number, fp_error *error) nogil
     int fp_lifecycle_kill_all(const fp_state *state, int number, fp_error *error) nogil
     int fp_lifecycle_pause(const fp_state *state, bint paused, fp_error *error) nogil

@@ -194,6 +194,7 @@ int fp_enter_operation(const struct fp_operation *operation, int *slots, struct 
     case FP_OP_SYSCTL:
     case FP_OP_PROPAGATION:
     case FP_OP_WORKING_DIRECTORY:
+    case FP_OP_CHANGE_DIRECTORY:
     case FP_OP_PROGRAM:
         return fp_rootfs_operation(operation, slots, error);
     case FP_OP_KEEP:

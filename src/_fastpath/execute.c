@@ -110,6 +110,7 @@ struct child {
     const struct fp_sandbox *sandbox;
     int sync_fd, image_fd;
     bool cgroup_namespace;
+    bool joins;                  /* the mounts of a container that is there: they stay as they are */
     bool two_steps;              /* a joined pid namespace holds for children only, and who joins a user namespace has
                                     to make the others from inside, or they belong to the host's */
     struct fp_clone_args second; /* step two */
@@ -122,7 +123,8 @@ struct child {
 static int execute_image(void *argument)
 {
     struct child *child = argument;
-    static const char *const argv[] = {"urunc-init", NULL}, *const environment[] = {NULL};
+    static const char *const environment[] = {NULL};
+    const char *const argv[] = {"urunc-init", child->joins ? FP_JOINED : NULL, NULL};
     const int *streams = child->sandbox->streams;
     const int from[FP_IMAGE_FD + 1] = {streams[0],     streams[1], streams[2], child->sync_fd, child->sandbox->start_fd,
                                        child->image_fd};
@@ -133,6 +135,8 @@ static int execute_image(void *argument)
     for (int i = 0; i <= FP_IMAGE_FD; i++)
         if (scratch[i] >= 0 && dup3(scratch[i], i, i == FP_IMAGE_FD ? O_CLOEXEC : 0) < 0)
             return fp_fail(child->error, "dup", NULL);
+    if (scratch[FP_START_FD] < 0)
+        close(FP_START_FD);
     /* whatever a client has leaked into us ends here */
     if (fp_close_range(FP_IMAGE_FD + 1, ~0u) < 0)
         return fp_fail(child->error, "close_range", NULL);
@@ -262,6 +266,8 @@ static int note_process(struct fp_sandbox *sandbox, struct fp_error *error)
         return fp_fail_with(error, ESRCH, "clone", "urunc-init ended at once");
     sandbox->start_time = process.start_time;
     char words[64];
+    if (sandbox->state_fd < 0)
+        return 0;
     snprintf(words, sizeof(words), "%d %llu", (int)sandbox->pid, (unsigned long long)process.start_time);
     return fp_journal_add(sandbox->state_fd, "process", words, error);
 }
@@ -284,7 +290,7 @@ static int start_init(struct fp_sandbox *sandbox, uint64_t namespaces, struct fp
     int pair[2];
     if (sandbox->pid)
         return fp_fail_with(error, EEXIST, "plan", "a second clone");
-    if (listen_for_start(sandbox, error) < 0)
+    if (sandbox->state_fd >= 0 && listen_for_start(sandbox, error) < 0)
         return -1;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return fp_fail(error, "socketpair", NULL);
@@ -297,14 +303,16 @@ static int start_init(struct fp_sandbox *sandbox, uint64_t namespaces, struct fp
     char *stacks = mmap(NULL, 2 * STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (stacks == MAP_FAILED)
         return fp_fail(error, "mmap", "stack");
-    struct child child = {.sandbox = sandbox, .sync_fd = theirs, .image_fd = image, .error = error};
+    struct child child = {
+        .sandbox = sandbox, .sync_fd = theirs, .image_fd = image, .joins = !(namespaces & CLONE_NEWNS), .error = error};
     int status = clone_child(sandbox, namespaces, &child, stacks, error);
     sandbox->time_offsets = NULL;
     munmap(stacks, 2 * STACK_SIZE);
     if (status < 0 || note_process(sandbox, error) < 0)
         return -1;
     close(fp_take_fd(&theirs)); /* or its end of file would never come */
-    close(fp_take_fd(&sandbox->start_fd));
+    fp_close_guard(&sandbox->start_fd);
+    sandbox->start_fd = -1;
     if (await_reply(sandbox, error) < 0)
         return -1;
     return namespaces & CLONE_NEWTIME ? fp_timens_check(sandbox->pid, error) : 0;
@@ -350,6 +358,7 @@ static int execute_operation(struct fp_sandbox *sandbox, const struct fp_operati
         sandbox->time_offsets = operation->arguments[0].text;
         return 0;
     case FP_OP_CGROUP:
+    case FP_OP_CGROUP_JOIN:
     case FP_OP_CGROUP_WRITE:
     case FP_OP_CGROUP_WRITE_FIRST:
     case FP_OP_CGROUP_DEVICES:

@@ -14,7 +14,8 @@ struct fp_join {
     int fd;
 };
 
-/* One container in the making.  It owns its descriptors; `state_fd` (the state directory) is the caller's. */
+/* One container in the making.  It owns its descriptors; `state_fd` (the state directory) is the caller's; -1 = it is
+ * a process that joins a container, which nobody but its maker starts and nobody has to find again. */
 struct fp_sandbox {
     int state_fd;
     int sync_fd;  /* to urunc-init until it is committed */

@@ -27,6 +27,7 @@ STAGES = {"sandbox": 0, "root": 1, "wait": 2, "enter": 3, "exec": 4}
 STATUSES = {fp_status_name(<fp_status>status).decode(): status for status in range(1, FP_STOPPED + 1)}
 FLAG_HOOKS = FP_FLAG_HOOKS
 FLAG_TIMESTAMPS = FP_FLAG_TIMESTAMPS
+FLAG_PROCESS = FP_FLAG_PROCESS
 
 
 cdef str decoded(const char *value):
@@ -124,6 +125,15 @@ cdef class Sandbox:
         error.number = 0
         with nogil:
             status = fp_sandbox_release(&self.sandbox, &error)
+        if status < 0:
+            raise_error(&error)
+
+    def start(self):
+        cdef fp_error error
+        cdef int status
+        error.number = 0
+        with nogil:
+            status = fp_lifecycle_exec(&self.sandbox, &error)
         if status < 0:
             raise_error(&error)
 

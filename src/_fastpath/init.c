@@ -32,7 +32,7 @@ static void catch_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-static int prepare(struct fp_error *error)
+static int prepare(bool joined, struct fp_error *error)
 {
     prctl(PR_SET_NAME, FP_INIT_NAME);
     /* memory, descriptors and /proc entries of ours are not for processes of the container's user */
@@ -41,7 +41,7 @@ static int prepare(struct fp_error *error)
     if (chdir("/") < 0) /* a waiting container must not keep its maker's working directory busy */
         return fp_fail(error, "chdir", "/");
     /* the host's mounts must go on reaching us (and leaving us), ours must never reach the host */
-    if (mount("", "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+    if (!joined && mount("", "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
         return fp_fail(error, "make mounts slaves", "/");
     return 0;
 }
@@ -73,8 +73,16 @@ static int run_stage(const struct fp_plan *plan, enum fp_stage stage, int notify
     return 0;
 }
 
-/* Until the container is committed; exits when the caller does, or has failed. */
-static void serve_create(struct fp_plan *ret)
+/* Above every number that an operation `keep` can name. */
+static int moved_up(int fd)
+{
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, FP_SLOT_COUNT);
+    return high < 0 ? fd : (close(fd), high);
+}
+
+/* Until the container is committed, -1, or started, the descriptor to tell; exits when the caller does, or has failed.
+ */
+static int serve_create(struct fp_plan *ret)
 {
     for (;;) {
         struct fp_request request;
@@ -83,6 +91,8 @@ static void serve_create(struct fp_plan *ret)
         int plan_fd = -1;
         if (fp_receive_request(FP_SYNC_FD, &request, &plan_fd, slots, &error) <= 0)
             _exit(1);
+        if (request.kind == FP_START)
+            return moved_up(FP_SYNC_FD);
         if (request.kind != FP_COMMIT && open_plan(plan_fd, request.plan_size, &plan, &error) == 0) {
             *ret = plan;
             run_stage(&plan, FP_STAGE_WAIT, -1, &error);
@@ -94,6 +104,7 @@ static void serve_create(struct fp_plan *ret)
             break;
     }
     close(FP_SYNC_FD);
+    return -1;
 }
 
 /* The connection of the one start that this process serves.  One that closes without asking is a start that was
@@ -109,9 +120,7 @@ static int await_start(struct fp_plan *plan, struct fp_error *error)
             if (request.plan_size)
                 open_plan(plan_fd, request.plan_size, plan, error);
             fp_close_guard(&plan_fd);
-            /* above every number that an operation `keep` can name */
-            int high = fcntl(fd, F_DUPFD_CLOEXEC, FP_SLOT_COUNT);
-            return high < 0 ? fd : (close(fd), high);
+            return moved_up(fd);
         }
         fp_close_guard(&plan_fd);
         if (fd >= 0)
@@ -130,11 +139,12 @@ int main(int argc, char **argv)
     for (int i = 0; i < FP_SLOT_COUNT; i++)
         slots[i] = -1;
     catch_signals();
-    int prepared = prepare(&error);
+    int prepared = prepare(argc > 1 && strcmp(argv[1], FP_JOINED) == 0, &error);
     if (fp_send_result(FP_SYNC_FD, &error) < 0 || prepared < 0)
         return 1;
-    serve_create(&plan);
-    int start_fd = await_start(&plan, &error);
+    int start_fd = serve_create(&plan);
+    if (start_fd < 0)
+        start_fd = await_start(&plan, &error);
     prctl(PR_SET_NAME, FP_ENTER_NAME);
     if (!error.number && run_stage(&plan, FP_STAGE_ENTER, start_fd, &error) == 0)
         run_stage(&plan, FP_STAGE_EXEC, start_fd, &error);

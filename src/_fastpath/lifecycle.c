@@ -5,7 +5,6 @@
 
 #include "cleanup.h"
 #include "control.h"
-#include "execute.h"
 #include "kernel.h"
 #include "process.h"
 #include "protocol.h"
@@ -102,6 +101,18 @@ int fp_lifecycle_start_as(int state_fd, struct fp_state *state, const void *plan
     unlinkat(state_fd, FP_SOCKET, 0);
     state->record.status = FP_RUNNING;
     return fp_state_write(state_fd, state, error);
+}
+
+int fp_lifecycle_exec(struct fp_sandbox *sandbox, struct fp_error *error)
+{
+    struct fp_request request = {.kind = FP_START};
+    uint64_t entered_ns;
+    int hold = -1;
+    if (fp_send_request(sandbox->sync_fd, &request, -1, NULL, error) < 0 ||
+        await_exec(sandbox->sync_fd, -1, &hold, &entered_ns, error) < 0)
+        return -1;
+    close(fp_take_fd(&sandbox->sync_fd)); /* it is nobody's half-made process any more */
+    return 0;
 }
 
 /* What is frozen by version 1 does not even die.  Nothing that fails here is worth a word: it has its signal. */

@@ -2,6 +2,7 @@
 /* start, kill and the end of a container: what needs no Python. */
 #pragma once
 
+#include "execute.h"
 #include "state.h"
 
 /* Ask the waiting urunc-init to become the monitor.  0 only after its execve succeeded; otherwise `error` has the
@@ -10,6 +11,9 @@ int fp_lifecycle_start(int state_fd, struct fp_state *state, struct fp_error *er
 
 /* The same with a plan of `size` bytes, whose stages enter and exec take the place of those that urunc-init keeps. */
 int fp_lifecycle_start_as(int state_fd, struct fp_state *state, const void *plan, size_t size, struct fp_error *error);
+
+/* Have the process of `sandbox`, which joins a container (its state_fd is -1), execute its program; as for start. */
+int fp_lifecycle_exec(struct fp_sandbox *sandbox, struct fp_error *error);
 
 /* Send `number` to the container's process, by pidfd; ESRCH if it has ended.  A first SIGTERM is the power button of a
  * guest that has one (control.h); `state_fd` -1: no. */

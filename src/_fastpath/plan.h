@@ -11,11 +11,12 @@
  * urunc-init waits), enter and exec (during start) in urunc-init.  Slots number the descriptors that operations share;
  * FP_SLOT_ROOT is the monitor's root. */
 #define FP_OPERATIONS(X)                                                                                               \
-    X(STAGE, "stage", "i")                 /* FP_STAGE_*: ends the stage before it */                                  \
-    X(JOIN, "join", "is")                  /* CLONE_NEW*, path of the namespace */                                     \
-    X(CGROUP, "cgroup", "vvvi")            /* controllers, mounts, paths below them: makes a cgroup in each hierarchy; \
-                                                pid that may be there (0: none) */                                     \
-    X(CGROUP_WRITE, "cgroup_write", "isv") /* number of the cgroup, file, values: a write(2) each */                   \
+    X(STAGE, "stage", "i")              /* FP_STAGE_*: ends the stage before it */                                     \
+    X(JOIN, "join", "is")               /* CLONE_NEW*, path of the namespace */                                        \
+    X(CGROUP, "cgroup", "vvvi")         /* controllers, mounts, paths below them: makes a cgroup in each hierarchy;    \
+                                             pid that may be there (0: none) */                                        \
+    X(CGROUP_JOIN, "cgroup_join", "vv") /* controllers, directories: cgroups that are there, of a container to join */ \
+    X(CGROUP_WRITE, "cgroup_write", "isv")             /* number of the cgroup, file, values: a write(2) each */       \
     X(CGROUP_WRITE_FIRST, "cgroup_write_first", "ivv") /* the same for the first of the files that is there */         \
     X(CGROUP_DEVICES, "cgroup_devices", "in")          /* number of a cgroup2, rules (cgroup.h) */                     \
     X(USER_NAMESPACE, "user_namespace", "ss")          /* uid_map, gid_map: one to join */                             \
@@ -57,12 +58,13 @@
     X(SYSCTL, "sysctl", "ss") /* path below /proc/sys, value */                                                        \
     X(PROPAGATION, "propagation", "i")                                                                                 \
     X(WORKING_DIRECTORY, "working_directory", "s")                                                                     \
-    X(PROGRAM, "program", "sv")     /* name, environment: fails if exec would not find it */                           \
-    X(PROC, "proc", "s")            /* path in the root: an existing directory */                                      \
-    X(PIVOT_ROOT, "pivot_root", "") /* the caller's root is gone afterwards */                                         \
-    X(READ_ONLY, "read_only", "")   /* the root itself, not what is attached below */                                  \
-    X(RELEASE, "release", "insis")  /* slot for the device, slots to drop, path of its node, whether it is only        \
-                                       read, its name: has start unmount the snapshot */                               \
+    X(CHANGE_DIRECTORY, "change_directory", "s") /* an existing one */                                                 \
+    X(PROGRAM, "program", "sv")                  /* name, environment: fails if exec would not find it */              \
+    X(PROC, "proc", "s")                         /* path in the root: an existing directory */                         \
+    X(PIVOT_ROOT, "pivot_root", "")              /* the caller's root is gone afterwards */                            \
+    X(READ_ONLY, "read_only", "")                /* the root itself, not what is attached below */                     \
+    X(RELEASE, "release", "insis") /* slot for the device, slots to drop, path of its node, whether it is only         \
+                                      read, its name: has start unmount the snapshot */                                \
     X(HOSTNAME, "hostname", "s")                                                                                       \
     X(DOMAINNAME, "domainname", "s")                                                                                   \
     X(OOM_SCORE_ADJ, "oom_score_adj", "i")                                                                             \

@@ -24,7 +24,8 @@ enum fp_request_kind {
     FP_KEEP = 'P',     /* run stage wait of the plan, keep the rest for start */
     FP_COMMIT = 'C',   /* the container exists: wait for start */
     FP_RELEASED = 'R', /* on the other socket: the answer to FP_RELEASE */
-    FP_START = 'S',    /* on the other socket; a connection alone, of a start that died, does not begin anything */
+    FP_START = 'S',    /* on the other socket; a connection alone, of a start that died, does not begin anything; on the
+                          first one, in place of FP_COMMIT, it is of a process that joins a container */
 };
 
 struct fp_request {
@@ -37,6 +38,7 @@ struct fp_request {
 #define FP_ENTER_NAME "urunc:[2:enter]"
 #define FP_SOCKET     "start.sock"
 #define FP_RELEASE    "release"
+#define FP_JOINED     "--joined" /* argument of urunc-init: the mount namespace is another's */
 
 /* Both take and leave the descriptors they do not own; -1 in `slots` = empty. */
 int fp_send_request(int socket, const struct fp_request *request, int plan_fd, const int *slots,

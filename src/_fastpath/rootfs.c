@@ -239,6 +239,13 @@ static int enter_directory(const char *path, struct fp_error *error)
     return 0;
 }
 
+static int change_directory(const char *path, struct fp_error *error)
+{
+    char words[FP_PATH_MAX];
+    snprintf(words, sizeof(words), "(\"%s\") set in config.json failed", path);
+    return chdir(path) < 0 ? fp_fail(error, "chdir to cwd", words) : 0;
+}
+
 static int fail_find(struct fp_error *error, int number, const char *name, const char *words)
 {
     char text[FP_PATH_MAX];
@@ -318,6 +325,8 @@ int fp_rootfs_operation(const struct fp_operation *operation, int *slots, struct
                    : 0;
     case FP_OP_WORKING_DIRECTORY:
         return enter_directory(argument[0].text, error);
+    case FP_OP_CHANGE_DIRECTORY:
+        return change_directory(argument[0].text, error);
     case FP_OP_PROGRAM:
         return check_program(argument, error);
     default:

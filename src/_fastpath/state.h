@@ -13,6 +13,7 @@ enum fp_status { FP_CREATING = 1, FP_CREATED, FP_RUNNING, FP_PAUSED, FP_STOPPED 
 enum {
     FP_FLAG_HOOKS = 1,      /* hooks.json holds poststart or poststop hooks: start and delete need Python */
     FP_FLAG_TIMESTAMPS = 2, /* the host's configuration wants the steps of start written down: so does start */
+    FP_FLAG_PROCESS = 4,    /* of the process monitor: an ordinary program, which others can join by exec */
 };
 
 /* The file `record`: this, then head_size and tail_size bytes of JSON around the two values that change. */

@@ -23,11 +23,17 @@ def pack(operations: Iterable[tuple[object, ...]]) -> bytes:
 FLAG_TIMESTAMPS: int
 """The host's configuration wants the steps of its start written down."""
 
+FLAG_PROCESS: int
+"""The container is one of the process monitor: it has a place for more processes."""
+
 class Sandbox:
     """A container in the making; its urunc-init dies with this object unless it was released."""
 
     def __init__(self, state_fd: int, streams: tuple[int, ...] = ()) -> None:
-        """`streams`: descriptors for standard input, output and error of the container; -1 or none: the caller's."""
+        """`state_fd` -1: a process that joins a container.
+
+        `streams`: descriptors for standard input, output and error of the container; -1 or none: the caller's.
+        """
 
     @property
     def pid(self) -> int:
@@ -54,6 +60,9 @@ class Sandbox:
 
     def release(self) -> None:
         """Commit: urunc-init waits for start and no longer for its maker."""
+
+    def start(self) -> None:
+        """Have a process that joins a container (made with a state directory of -1) execute its program."""
 
     def close(self) -> None:
         """End and reap a urunc-init that was not released; close everything.  May be called twice."""

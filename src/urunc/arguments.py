@@ -138,7 +138,7 @@ def _take_options(words: "list[str]", table: "type_table", options: "dict[str, A
                 raise UsageError(f"flag needs an argument: -{given}")
         converted = _convert(name, kind, value)
         if field:
-            options[field] = converted
+            options[field] = (*options.get(field, ()), converted) if kind == "list" else converted
     return rest
 
 

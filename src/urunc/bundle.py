@@ -9,6 +9,10 @@ from ._record import Record
 from .errors import SpecError
 from .jsontext import absolute, decode, fields, flag, known, pairs, quote, records, strings, table, text, whole, wholes
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 NAMESPACE_TYPES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
 _RLIMITS = "AS CORE CPU DATA FSIZE LOCKS MEMLOCK MSGQUEUE NICE NOFILE NPROC RSS RTPRIO RTTIME SIGPENDING STACK"
 RLIMIT_TYPES = tuple("RLIMIT_" + name for name in _RLIMITS.split())
@@ -119,11 +123,15 @@ def load(bundle: str) -> Spec:
     Any fault is a SpecError, in runc's words where runc has some.  The rootfs must be a directory; no
     other path that the file names is looked at.
     """
-    document = table(decode(read(bundle), "config.json"), "config.json")
+    return of(table(decode(read(bundle), "config.json"), "config.json"), bundle)
+
+
+def of(document: "Mapping[str, object]", bundle: str, where: str = "config.json") -> Spec:
+    """Return the same of a config.json that is read; `where` is named for faults."""
     for key, fault in (("process", "process property must not be empty"), ("root", "root must be specified")):
         if document.get(key) is None:
-            raise SpecError(f"config.json: {fault}")
-    found = fields(document, "config.json: ", _FIELDS)
+            raise SpecError(f"{where}: {fault}")
+    found = fields(document, f"{where}: ", _FIELDS)
     found["rootfs"] = _rootfs(bundle, found["rootfs"])
     spec = Spec(bundle=bundle, cage=cage.load(document), **found)
     _check_together(spec)

@@ -23,6 +23,7 @@ ACTIONS = {
     "create": ("runtime", "create"),
     "delete": ("runtime", "delete"),
     "events": ("events", "events"),
+    "exec": ("joined", "execute"),
     "features": ("documents", "features"),
     "help": ("documents", "help_"),
     "kill": ("runtime", "kill"),
@@ -41,7 +42,6 @@ ACTIONS = {
 # for a container of the fallback runtime runtime.refuse(request, text) delegates these, else it raises the text
 REFUSALS = {
     "checkpoint": "a virtual machine cannot be checkpointed: checkpoint is not possible for container",
-    "exec": "a unikernel has one program and no shell: exec is not possible in container",
     "restore": "a virtual machine has no checkpoint: restore is not possible for container",
 }
 FRONT_FAILURE = "URUNC_FRONT_FAILURE"  # front.c: a start that has failed, and is not to be tried again

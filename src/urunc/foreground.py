@@ -13,6 +13,7 @@ from .trace import Trace, sinks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
 FORWARDED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGCONT", "SIGWINCH")
@@ -30,7 +31,7 @@ def run(request: Request) -> "Outcome | str":
     with terminal.session(request) as session:
         pid, said = runtime.make(session.request)
         try:
-            with _Forwarding(request):
+            with Forwarding(lambda number: runtime.kill(replace(request, signal=number))):
                 warnings = said.warnings + runtime.start(request).warnings
                 if request.detach:
                     return Outcome(warnings=warnings, hints=said.hints)
@@ -49,7 +50,7 @@ def run(request: Request) -> "Outcome | str":
     trace.write()
     if os.WIFSIGNALED(ended) and os.WTERMSIG(ended) == audit.SIGSYS:
         warnings = (*warnings, audit.message(pid, since_s))
-    return Outcome(status=_status(ended), warnings=warnings, hints=said.hints)
+    return Outcome(status=status_of(ended), warnings=warnings, hints=said.hints)
 
 
 def dry_run(request: Request) -> str:
@@ -78,11 +79,14 @@ def dry_run(request: Request) -> str:
         return "\n".join([*lines, "", "# the monitor, in its own root", shlex.join(chosen.argv(machine))])
 
 
-class _Forwarding:
-    """While it is entered, signals to us go to the container's process; from before its start, so that none is lost."""
+class Forwarding:
+    """While it is entered, signals to us go to the container's process by `send`.
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
+    From before its start, so that none is lost.
+    """
+
+    def __init__(self, send: "Callable[[int], None]") -> None:
+        self.send = send
 
     def __enter__(self) -> None:
         import signal
@@ -97,12 +101,13 @@ class _Forwarding:
 
     def forward(self, number: int, _frame: "FrameType | None") -> None:
         try:
-            runtime.kill(replace(self.request, signal=number))
-        except UruncError:
+            self.send(number)
+        except (OSError, UruncError):
             pass  # it has just ended
 
 
-def _status(wait_status: int) -> int:
+def status_of(wait_status: int) -> int:
+    """Return the exit status that stands for what wait(2) has returned: 128 + n for signal n."""
     code = os.waitstatus_to_exitcode(wait_status)
     return code if code >= 0 else 128 - code
 

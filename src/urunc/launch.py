@@ -97,7 +97,7 @@ class Launch:
         self.trace.mark("root of the monitor")
         self.write("created")
         if self.request.pid_file:
-            _write_pid(self.request.pid_file, self.sandbox.pid)
+            write_pid(self.request.pid_file, self.sandbox.pid)
             self.has_pid_file = True
         self.sandbox.release()
         self.trace.mark("commit")
@@ -151,7 +151,8 @@ def advised(error: OSError) -> UruncError:
     return HostError(explained(error) + advice)
 
 
-def _write_pid(path: str, pid: int) -> None:
+def write_pid(path: str, pid: int) -> None:
+    """Write the decimal pid, without a line end, so that a reader finds all of it or no file; HostError."""
     directory, name = os.path.split(path)
     temporary = os.path.join(directory, "." + name)
     try:

@@ -22,7 +22,7 @@ REFUSED = {
     ("stopped", "update"): "container not running: {id} has stopped",
     ("stopped", "events"): "container with id {id} is not running",
     ("stopped", "exec"): "cannot exec in a stopped container: {id}",
-    ("paused", "exec"): "cannot exec in a paused container: {id}",
+    ("paused", "exec"): "cannot exec in a paused container (use --ignore-paused to override): {id}",
     ("creating", "delete"): "cannot delete container {id} that is not stopped: creating",
     ("running", "delete"): "cannot delete container {id} that is not stopped: running",
     ("paused", "delete"): "cannot delete container {id} that is not stopped: paused",

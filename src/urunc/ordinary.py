@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
     from .bundle import Spec
     from .config import Config
-    from .facts import Host
+    from .facts import File, Host
     from .monitors import Machine, Monitor
+
+    Files = tuple[File, ...]
 
 NAME = "process"
 _MAX = 2**32 - 2
@@ -61,15 +63,15 @@ class Process(Launch):
         _, controllers, mounts, paths, *_ = groups[0]
         rows = zip(controllers, mounts, paths, strict=True)  # type: ignore[call-overload]  # of `cgroup`: three lists
         self.group_directories = tuple((names, mount.rstrip("/") + path) for names, mount, path in rows)
+        self.flags |= _fastpath.FLAG_PROCESS
         super().create(chosen, host, groups, machine)
 
-    def plan(self, chosen: "Monitor", host: "Host", machine: "Machine") -> plan.Plan:
+    def plan(self, chosen: "Monitor", host: "Host", machine: "Machine") -> plan.Plan:  # noqa: ARG002  as of Launch
         """Return how urunc-init becomes the process."""
         spec, slots = self.spec, len(host.files)
         between, last = hooks.inside(spec, self.container.id, -1, self._inner_pid())
         tree = replace(_tree(spec), groups=self.group_directories)
         console = slots + 1
-        filters = tuple(("seccomp", flags, program) for flags, program in host.filters)
         operations = (
             ("stage", "root"),
             *plan.console_of(spec, self.request.console_socket, console, owner(spec) or (spec.uid, spec.gid)),
@@ -84,25 +86,37 @@ class Process(Launch):
             *process.closing(spec, tree),
             ("stage", "enter"),
             *last,
-            ("stage", "exec"),
-            # without no_new_privs it takes a capability to load a filter, so the profile is that of a process which
-            # has yet to become the container's user, as with runc
-            *(() if spec.no_new_privileges else (*filters, ("load_filters",))),
-            *_credentials(spec, chosen, machine),
-            *(("keep", slot, int(file.role)) for slot, file in enumerate(host.files, 1)),
-            *(filters if spec.no_new_privileges else ()),
-            ("exec", spec.args[0], spec.args, _environment(spec)),
+            *last_stage(spec, host.filters, host.files, environment(spec)),
         )
         return plan.Plan(operations=operations, files=host.files)
 
 
-def _credentials(spec: "Spec", chosen: "Monitor", machine: "Machine") -> "list[tuple[object, ...]]":
+def last_stage(
+    spec: "Spec", filters: "tuple[tuple[int, bytes], ...]", files: "Files", variables: "tuple[str, ...]"
+) -> "list[tuple[object, ...]]":
+    """Return stage exec of a process of the container: `files` are in the slots from 1 on, `variables` its environment.
+
+    Without no_new_privs it takes a capability to load a filter, so the profile is that of a process which has yet to
+    become the container's user, as with runc.
+    """
+    loaded = [("seccomp", flags, program) for flags, program in filters]
+    return [
+        ("stage", "exec"),
+        *([] if spec.no_new_privileges else [*loaded, ("load_filters",)]),
+        *_credentials(spec),
+        *(("keep", slot, int(file.role)) for slot, file in enumerate(files, 1)),
+        *(loaded if spec.no_new_privileges else []),
+        ("exec", spec.args[0], spec.args, variables),
+    ]
+
+
+def _credentials(spec: "Spec") -> "list[tuple[object, ...]]":
     """Return stage exec as a monitor has it, but with the capabilities of the spec, and no_new_privs if it says so."""
     bounding, *sets = _masks(spec)
     changed = {"bounding_set": ("bounding_set", bounding), "capabilities": ("capabilities", *sets)}
     return [
         changed.get(str(row[0]), row)
-        for row in credentials.operations(spec, chosen, machine, 0)
+        for row in credentials.operations(spec, process.MONITOR, process.NO_MACHINE, 0)
         if row[0] != "no_new_privileges" or spec.no_new_privileges
     ]
 
@@ -138,7 +152,7 @@ def _check_network(spec: "Spec") -> None:
 def _host(spec: "Spec", settings: "Config", preserve_fds: int) -> facts.Host:
     """Return the facts of a host that is asked for nothing but the descriptors to keep."""
     return facts.Host(
-        files=_preserved(preserve_fds),
+        files=preserved(preserve_fds + _listening()),
         binary="",
         program="",
         tree="",
@@ -152,13 +166,17 @@ def _host(spec: "Spec", settings: "Config", preserve_fds: int) -> facts.Host:
     )
 
 
-def _preserved(count: int) -> "tuple[facts.File, ...]":
-    """Return what --preserve-fds and LISTEN_FDS name, duplicated: what is open and inheritable.
+def _listening() -> int:
+    """Return how many more descriptors systemd's LISTEN_FDS hands on."""
+    listening = os.environ.get("LISTEN_FDS", "")
+    return int(listening) if listening.isdecimal() else 0
+
+
+def preserved(count: int) -> "Files":
+    """Return the `count` descriptors of --preserve-fds, duplicated: what is open and inheritable.
 
     Ours are close-on-exec, all of them, so what is not was open when we began; as runc, this passes over the others.
     """
-    listening = os.environ.get("LISTEN_FDS", "")
-    count += int(listening) if listening.isdecimal() else 0
     found: list[facts.File] = []
     for number in range(KEPT_FIRST, KEPT_FIRST + min(count, KEPT_MAX)):
         try:
@@ -169,10 +187,13 @@ def _preserved(count: int) -> "tuple[facts.File, ...]":
     return tuple(found)
 
 
-def _environment(spec: "Spec") -> "tuple[str, ...]":
-    """Return the environment with HOME, which runc adds too: that of the user in the rootfs, / for an unknown one."""
-    if any(entry.startswith("HOME=") for entry in spec.env):
-        return spec.env
+def environment(spec: "Spec") -> "tuple[str, ...]":
+    """Return the environment, of a variable given twice the last, with HOME, which runc adds too: that of the user in
+    the rootfs, / for an unknown one.
+    """
+    variables = tuple({entry.partition("=")[0]: entry for entry in spec.env}.values())
+    if any(entry.startswith("HOME=") for entry in variables):
+        return variables
     home = "/"
     try:
         root_fd = os.open(spec.rootfs, os.O_PATH | os.O_DIRECTORY)
@@ -185,7 +206,7 @@ def _environment(spec: "Spec") -> "tuple[str, ...]":
         home = next((row[5] for row in rows if row[2:3] == [str(spec.uid)] and row[5:]), "/")
     except OSError:
         pass
-    return (*spec.env, f"HOME={home}")
+    return (*variables, f"HOME={home}")
 
 
 def _tree(spec: "Spec") -> process.Rootfs:

@@ -39,6 +39,19 @@ class Request(Record):
     keep: bool = False
     dry_run: bool = False
     rootless: bool = False  # of spec
+    # exec: what differs from the process of the bundle, or all of it in the file `process`
+    process: str = ""
+    tty: bool = False
+    user: str = ""
+    cwd: str = ""
+    env: "tuple[str, ...]" = ()
+    additional_gids: "tuple[str, ...]" = ()
+    cap: "tuple[str, ...]" = ()
+    apparmor: str = ""
+    process_label: str = ""
+    no_new_privs: bool = False
+    cgroup: "tuple[str, ...]" = ()
+    ignore_paused: bool = False
     # kill, delete
     signal: int = 15
     all: bool = False
@@ -92,14 +105,14 @@ GLOBALS = {
 }
 
 OPTIONS = {
-    "additional-gids": ("g", "list", "", "additional group ids"),
+    "additional-gids": ("g", "list", "additional_gids", "additional group ids"),
     "all": ("a", "flag", "all", "send the signal to all processes of the container"),
-    "apparmor": ("", "text", "", "AppArmor profile of the process"),
+    "apparmor": ("", "text", "apparmor", "AppArmor profile of the process"),
     "auto-dedup": ("", "flag", "", "deduplicate memory images"),
     "blkio-weight": ("", "number", "blkio_weight", "weight of block I/O, 10 to 1000"),
     "bundle": ("b", "text", "bundle", "directory of config.json (default: the working directory)"),
-    "cap": ("c", "list", "", "add a capability"),
-    "cgroup": ("", "list", "", "run the process in a sub-cgroup"),
+    "cap": ("c", "list", "cap", "add a capability"),
+    "cgroup": ("", "list", "cgroup", "run the process in a sub-cgroup"),
     "console-socket": ("", "text", "console_socket", "Unix socket that receives the terminal's master descriptor"),
     "cpu-period": ("", "number", "cpu_period_us", "period of the cpu quota, in microseconds"),
     "cpu-quota": ("", "number", "cpu_quota_us", "cpu time allowed in a period, in microseconds"),
@@ -108,17 +121,17 @@ OPTIONS = {
     "cpu-share": ("", "number", "cpu_shares", "relative weight against other containers"),
     "cpuset-cpus": ("", "text", "cpuset_cpus", "cpus to use"),
     "cpuset-mems": ("", "text", "cpuset_mems", "memory nodes to use"),
-    "cwd": ("", "text", "", "working directory of the process"),
+    "cwd": ("", "text", "cwd", "working directory of the process"),
     "detach": ("d", "flag", "detach", "do not wait for the container's process"),
     "dry-run": ("", "flag", "dry_run", "print the plan, make nothing"),
     "empty-ns": ("", "list", "", "create a namespace without restoring its properties"),
-    "env": ("e", "list", "", "set an environment variable"),
+    "env": ("e", "list", "env", "set an environment variable"),
     "ext-unix-sk": ("", "flag", "", "allow external Unix sockets"),
     "file-locks": ("", "flag", "", "handle file locks"),
     "force": ("f", "flag", "force", "kill the container if it still runs; an unknown id is no error"),
     "format": ("f", "text", "format", "table or json (default: table)"),
     "help": ("h", "flag", "help", "show help"),
-    "ignore-paused": ("", "flag", "", "allow exec in a paused container"),
+    "ignore-paused": ("", "flag", "ignore_paused", "allow exec in a paused container"),
     "image-path": ("", "text", "", "directory of the image files"),
     "interval": ("", "duration", "interval_ms", "time between two statistics, such as 500ms or 5s (default: 5s)"),
     "keep": ("", "flag", "keep", "do not delete the container when it ends"),
@@ -133,7 +146,7 @@ OPTIONS = {
     "memory-reservation": ("", "size", "memory_reservation_bytes", "soft memory limit"),
     "memory-swap": ("", "size", "memory_swap_bytes", "limit of memory and swap together, -1 for none"),
     "no-new-keyring": ("", "flag", "no_new_keyring", "leave the container the caller's session keyring"),
-    "no-new-privs": ("", "flag", "", "set no_new_privs for the process"),
+    "no-new-privs": ("", "flag", "no_new_privs", "set no_new_privs for the process"),
     "no-pivot": ("", "flag", "", "accepted for compatibility, not used"),
     "no-subreaper": ("", "flag", "", "accepted for compatibility, not used"),
     "page-server": ("", "text", "", "ADDRESS:PORT of the page server"),
@@ -142,8 +155,8 @@ OPTIONS = {
     "pids-limit": ("", "number", "pids_limit", "number of processes allowed"),
     "pre-dump": ("", "flag", "", "dump memory only, leave the container running"),
     "preserve-fds": ("", "count", "preserve_fds", "pass N descriptors, from 3 on, to the container (default: 0)"),
-    "process": ("p", "text", "", "file that describes the process"),
-    "process-label": ("", "text", "", "SELinux label of the process"),
+    "process": ("p", "text", "process", "file that describes the process"),
+    "process-label": ("", "text", "process_label", "SELinux label of the process"),
     "quiet": ("q", "flag", "quiet", "print ids only"),
     "resources": ("r", "text", "resources", "JSON file of the resources, - is standard input; replaces all others"),
     "rootless": ("", "flag", "rootless", "write a configuration for a rootless container"),
@@ -151,8 +164,8 @@ OPTIONS = {
     "stats": ("", "flag", "stats", "print the statistics once"),
     "status-fd": ("", "number", "", "descriptor that is written to when lazy pages are ready"),
     "tcp-established": ("", "flag", "", "allow open TCP connections"),
-    "tty": ("t", "flag", "", "allocate a terminal"),
-    "user": ("u", "text", "", "uid[:gid] of the process"),
+    "tty": ("t", "flag", "tty", "allocate a terminal"),
+    "user": ("u", "text", "user", "uid[:gid] of the process"),
     "work-path": ("", "text", "", "directory of work files and logs"),
 }
 
@@ -178,7 +191,7 @@ VERBS = {
     "create": ("create a container", "<container-id>", 1, 1, _CREATE),
     "delete": ("delete what a container holds", "<container-id>", 1, 1, "force"),
     "events": ("print a container's statistics", "<container-id>", 1, 1, "interval stats"),
-    "exec": ("execute a process in a container of the fallback runtime", _EXEC_WORDS, 1, -1, _EXEC),
+    "exec": ("execute a process in a container that is no unikernel", _EXEC_WORDS, 1, -1, _EXEC),
     "features": ("print what this runtime can do, as JSON", "", 0, 0, ""),
     "help": ("print the list of commands or the help of one", "[command]", 0, 1, ""),
     "kill": ("send a signal to a container (default: TERM)", "<container-id> [signal]", 1, 2, "all"),

@@ -29,8 +29,10 @@ class Row:
     files: tuple[str, ...] = ("config.json",)
     urunc: dict[str, Any] = field(default_factory=dict)  # fields of this row that are others for urunc
     reason: str = ""
+    unikernel: dict[str, Any] = field(default_factory=dict)  # the same, for urunc with a guest alone
 
 
+NO_EXEC = {"status": 255, "says": ("exec failed", "a unikernel has one program and no shell: exec is not possible")}
 CREATE = ("create", "--bundle", "{bundle}", "c")
 GONE = {"status": 1, "after": "gone"}
 
@@ -322,6 +324,54 @@ LIFE = [
         255,
         ("exec failed", "cannot exec in a paused container"),
         before="paused",
+    ),
+    *(
+        Row(
+            f"exec in a {s} one, {name}",
+            ("exec", "c", "/bin/busybox", *words),
+            status,
+            before=s,
+            after=s,
+            unikernel=NO_EXEC,
+        )
+        for s, name, words, status in (
+            ("created", "true", ("true",), 0),
+            ("running", "true", ("true",), 0),
+            ("running", "exit 7", ("sh", "-c", "exit 7"), 7),
+            ("running", "killed by KILL", ("sh", "-c", "kill -9 $$"), 137),
+        )
+    ),
+    *(
+        Row(
+            f"exec {name}",
+            ("exec", *words),
+            255,
+            ("exec failed", *says),
+            before="running",
+            after="running",
+            unikernel=NO_EXEC,
+        )
+        for name, words, says in (
+            ("not found", ("c", "nope"), ('exec: "nope": executable file not found in $PATH',)),
+            ("not executable", ("c", "/dev"), ('exec: "/dev": permission denied',)),
+            ("without a command", ("c",), ("process args cannot be empty",)),
+            ("of a missing file", ("-p", "/nope", "c"), ("open /nope: no such file or directory",)),
+            (
+                "in a missing directory",
+                ("--cwd", "/nope", "c", "/bin/busybox"),
+                ('chdir to cwd ("/nope") set in config.json failed: no such file or directory',),
+            ),
+            (
+                "--detach --tty without a console socket",
+                ("-d", "-t", "c", "/bin/busybox"),
+                ("cannot allocate tty if", "will detach without setting console socket"),
+            ),
+            (
+                "with a console socket and no tty",
+                ("--console-socket", "/tmp/nosock", "c", "/bin/busybox"),
+                ("cannot use console socket if", "will not detach or allocate tty"),
+            ),
+        )
     ),
     Row("resume created", ("resume", "c"), 1, ("container not paused",), before="created", after="created"),
     Row("resume running", ("resume", "c"), 1, ("container not paused",), before="running", after="running"),

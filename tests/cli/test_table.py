@@ -78,6 +78,8 @@ def test_a_row_of_the_table(kind: str, runtime: Runtime, hello: Path, row: Row) 
     """Status, words on both streams, and what the container is afterwards."""
     if kind != "runc":
         row = replace(row, **row.urunc)
+    if kind == "urunc":
+        row = replace(row, **row.unikernel)
     bundle = prepared(row, kind, runtime, hello)
     STATES[row.before](runtime, bundle)
     words = {"{bundle}": str(bundle), "{long}": "x" * 300}

@@ -39,6 +39,7 @@ LAYERS = (
     {"ordinary"},
     {"runtime"},
     {"events", "foreground", "listing", "update"},
+    {"joined"},
     {"cli", "container"},
     {"api"},
     {"aio", "planner"},

@@ -94,11 +94,11 @@ CONTAINERD = [
     ("list --format=json", {"verb": "list", "id": "", "format": "json"}),
     (
         "exec --process /tmp/runc-process1 --detach --pid-file /b/e.pid x",
-        {"verb": "exec", "detach": True, "pid_file": "/b/e.pid"},
+        {"verb": "exec", "detach": True, "pid_file": "/b/e.pid", "process": "/tmp/runc-process1"},
     ),
     (
         "exec --process /tmp/p --console-socket /s --detach --pid-file /b/e.pid x",
-        {"verb": "exec", "console_socket": "/s", "detach": True, "pid_file": "/b/e.pid"},
+        {"verb": "exec", "console_socket": "/s", "detach": True, "pid_file": "/b/e.pid", "process": "/tmp/p"},
     ),
     ("checkpoint --image-path P --work-path W --leave-running x", {"verb": "checkpoint"}),
 ]
@@ -112,8 +112,8 @@ PODMAN = [
     ("kill x 9", {"verb": "kill", "signal": 9, "args": ("9",)}),
     ("kill --all x 15", {"verb": "kill", "all": True, "args": ("15",)}),
     ("delete --force x", {"verb": "delete", "force": True}),
-    ("exec --pid-file /p --process /f --detach x", {"verb": "exec", "pid_file": "/p", "detach": True}),
-    ("exec --process /f --pid-file /p --tty x", {"verb": "exec", "pid_file": "/p"}),
+    ("exec --pid-file /p --process /f --detach x", {"verb": "exec", "pid_file": "/p", "detach": True, "process": "/f"}),
+    ("exec --process /f --pid-file /p --tty x", {"verb": "exec", "pid_file": "/p", "tty": True, "process": "/f"}),
     ("update --resources=/f x", {"verb": "update", "resources": "/f"}),
     ("features", {"verb": "features", "id": ""}),
     ("--version", {"verb": "version"}),
@@ -137,7 +137,17 @@ PEOPLE = [
     ("ps x -ef --sort=pid", {"verb": "ps", "args": ("-ef", "--sort=pid")}),
     (
         "exec -d -t -e A=1 -e B=2 -u 0:0 -g 5 --cwd / --cap CAP_KILL x ls -la -- y",
-        {"verb": "exec", "detach": True, "args": ("ls", "-la", "--", "y")},
+        {
+            "verb": "exec",
+            "detach": True,
+            "tty": True,
+            "env": ("A=1", "B=2"),
+            "user": "0:0",
+            "additional_gids": ("5",),
+            "cwd": "/",
+            "cap": ("CAP_KILL",),
+            "args": ("ls", "-la", "--", "y"),
+        },
     ),
     (
         "update --memory 64m --memory-swap -1 --memory-reservation 1.5k --pids-limit 20 x",
@@ -348,7 +358,7 @@ def test_words_that_no_system_call_takes_are_refused(
     assert message(capfd.readouterr().err).startswith(f"argument {len(words) + 1} ")
 
 
-@pytest.mark.parametrize("verb", ["exec", "checkpoint", "restore"])
+@pytest.mark.parametrize("verb", ["checkpoint", "restore"])
 def test_what_a_unikernel_cannot_do_is_refused_by_the_runtime(recorder: Recorder, verb: str) -> None:
     """The runtime decides: it delegates the verb if the container is the fallback runtime's."""
     assert main(verb, "x") == 0

@@ -95,6 +95,7 @@ def no_argv(_: Machine) -> "tuple[str, ...]":
     return ()
 
 
+NO_MACHINE = Machine(binary="", accelerator="none", memory_mib=0, vcpus=0, kernel="", words=())
 MONITOR = Monitor(name="process", binaries=(), argv=no_argv, kvm="none", takes_tap="name")
 
 
