@@ -43,14 +43,19 @@ def hvt_guests() -> dict[str, Path]:
     return hvt_build.guests(build.default_cache(), int(version))
 
 
+def use(runtime: Runtime) -> None:
+    """Have the runtime use the monitors that are on our PATH, which it has not."""
+    for name in ("solo5-hvt", "firecracker", "cloud-hypervisor"):
+        if found := shutil.which(name):
+            section = name.removeprefix("solo5-")
+            with runtime.config.open("a") as config:
+                config.write(f'[monitors.{section}]\npath = "{found}"\n')
+
+
 @pytest.fixture
 def make(tmp_path: Path, urunc: Runtime) -> Make:
     """Makes bundles: an image, the monitor and framework by name, arguments; `keys` are more annotations."""
-    for name in ("solo5-hvt", "firecracker", "cloud-hypervisor"):  # wherever on our PATH, which the runtime has not
-        if found := shutil.which(name):
-            section = name.removeprefix("solo5-")
-            with urunc.config.open("a") as config:
-                config.write(f'[monitors.{section}]\npath = "{found}"\n')
+    use(urunc)
 
     def made(image: Path, monitor: str, framework: str, *args: str, **changes: Any) -> Path:
         files = changes.pop("files", {})
@@ -176,3 +181,20 @@ def test_notice_of_a_limited_kvm_is_in_the_log(urunc: Runtime, make: Make, hello
 
     assert (0, "") == (ended.returncode, ended.stderr)
     assert "KVM runs simple guests only on this host" in read(log)
+
+
+@pytest.mark.parametrize("monitor", ["firecracker", "cloud-hypervisor"])
+def test_first_sigterm_presses_the_power_button(urunc: Runtime, make: Make, hello: Path, monitor: str) -> None:
+    """The monitor takes the request; this guest does not listen, and ends at the second one."""
+    version_of(monitor)
+    pid = urunc.create(make(hello, monitor, "linux", "/app", "exit=halt", keys={"stop": "powerdown"}))
+    output = urunc.directory / "out.1"
+    urunc.good("start", "c")
+    until(lambda: "exit=halt" in read(output), "the guest's command line")
+    urunc.good("kill", "c", "TERM")
+
+    assert alive(pid)
+
+    until(lambda: urunc("kill", "c", "TERM").returncode != 0, "the container has stopped")
+
+    assert {"firecracker": 143, "cloud-hypervisor": 0}[monitor] == exit_status(pid)
