@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // The interpreter inside dist/urunc: CPython, initialised no further than our modules need it, and they themselves.
 //
-// The one file here that includes Python.h.  It is initialised to its core only (PEP 587, _init_main): neither
+// It is initialised to its core only, when urunc is built (PEP 587, _init_main; embedded_state.c): neither
 // encodings nor io nor a search path, so that only what is built in, frozen or ours can be imported.  What wants more
 // says so (embedded.py), and the command goes to an ordinary python3.  docs/adr/0004-embedded-interpreter.md
 #include <Python.h>
 #include <marshal.h>
 
+#include "embedded.h"
+#include "embedded_heap.h"
 #include "front.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -38,12 +41,22 @@ struct _inittab _PyImport_Inittab[] = {
     {"time", PyInit_time},           {NULL, NULL},
 };
 
-/* pycore_pylifecycle.h: what the initialisation that is left out does for signals (SIGINT raises, SIGPIPE is ignored)
- */
+/* pycore_pylifecycle.h: a part of the initialisation that is left out; handlers are for the process that resumes */
 extern int _PySignal_Init(int install_handlers);
+
+static void *arena(void *, size_t size)
+{
+    return fp_heap_pages(size);
+}
+
+static void no_arena(void *, void *, size_t)
+{
+}
 
 static bool initialise(void)
 {
+    PyObjectArenaAllocator arenas = {.alloc = arena, .free = no_arena};
+    PyObject_SetArenaAllocator(&arenas);
     static wchar_t nowhere[] = L"/";
     PyPreConfig early;
     PyConfig config;
@@ -52,6 +65,7 @@ static bool initialise(void)
     PyConfig_InitIsolatedConfig(&config);
     config._init_main = 0;
     config.site_import = 0;
+    config.use_hash_seed = 1; /* 0: the hashes that are kept must hold */
     config.write_bytecode = 0;
     config.pathconfig_warnings = 0;
     config.module_search_paths_set = 1;
@@ -62,7 +76,8 @@ static bool initialise(void)
         status = PyConfig_SetString(&config, paths[i], nowhere);
     if (!PyStatus_Exception(status))
         status = Py_InitializeFromConfig(&config);
-    return !PyStatus_Exception(status) && _PySignal_Init(1) == 0;
+    return !PyStatus_Exception(status) && _PySignal_Init(0) == 0 && PyImport_ImportModule("_signal") &&
+           PyImport_ImportModule("time"); /* which reads the time zone, and nobody asks for that */
 }
 
 static bool set_text(PyObject *dict, const char *key, const char *text)
@@ -156,13 +171,26 @@ static long run(int argc, char **argv)
     return status ? PyLong_AsLong(status) : -1;
 }
 
+bool fp_embedded_prepare(void)
+{
+    fp_heap_begin();
+    for (int number = 1; number < NSIG; number++)
+        signal(number, SIG_DFL); /* whatever the build has them be */
+    if (!initialise() || !load_modules())
+        return false;
+    PyGC_Collect();
+    PyGC_Disable(); /* all of it goes with the process */
+    return true;
+}
+
 int main(int argc, char **argv)
 {
-    if (argc > 0 && initialise()) {
-        PyGC_Disable(); /* all of it goes with the process */
+    if (!fp_embedded_is_prepared()) /* urunc-unprepared: what it writes completes it */
+        return argc == 2 && fp_embedded_prepare() && fp_embedded_write(argv[1]) ? 0 : 1;
+    if (argc > 0 && fp_embedded_resume()) {
         const char *file = (const char *)getauxval(AT_EXECFN);
         argv[0] = file ? (char *)file : argv[0];
-        long status = load_modules() ? run(argc, argv) : -1;
+        long status = run(argc, argv);
         if (status >= 0)
             _exit((int)status); /* not through the interpreter's teardown: 1 ms */
     }

@@ -41,8 +41,6 @@ static bool map_segment(int fd, off_t offset, const Elf64_Phdr *segment)
     uintptr_t start = segment->p_vaddr & ~mask, file_end = segment->p_vaddr + segment->p_filesz;
     uintptr_t end = (segment->p_vaddr + segment->p_memsz + mask) & ~mask, mapped = (file_end + mask) & ~mask;
     int flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE, access = protection(segment->p_flags);
-    if (access & PROT_WRITE)
-        flags |= MAP_POPULATE; /* an interpreter writes to nearly all of it, and a fault costs more than a page */
     off_t from = offset + (off_t)(segment->p_offset & ~mask);
     if (mmap((void *)start, mapped - start, access, flags, fd, from) != (void *)start)
         return false;
