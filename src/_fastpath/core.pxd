@@ -27,6 +27,7 @@ cdef extern from "execute.h":
         int pid
         uint64_t start_time
         int streams[3]
+        int slots[64]
     void fp_sandbox_init(fp_sandbox *sandbox, int state_fd) nogil
     void fp_sandbox_deinit(fp_sandbox *sandbox) nogil
     int fp_sandbox_execute(fp_sandbox *sandbox, const void *plan, size_t size, const int *slots, int count,
@@ -89,6 +90,8 @@ cdef extern from "state.h":
         FP_FLAG_HOOKS
         FP_FLAG_TIMESTAMPS
         FP_FLAG_PROCESS
+        FP_FLAG_LATE
+        FP_FLAG_WAITS
     struct fp_record:
         uint32_t status
         uint32_t flags
@@ -115,7 +118,8 @@ cdef extern from "journal.h":
 
 cdef extern from "lifecycle.h":
     int fp_lifecycle_start(int state_fd, fp_state *state, fp_error *error) nogil
-    int fp_lifecycle_start_as(int state_fd, fp_state *state, const void *plan, size_t size, fp_error *error) nogil
+    int fp_lifecycle_start_as(int state_fd, fp_state *state, const void *plan, size_t size, const int *slots,
+                              fp_error *error) nogil
     int fp_lifecycle_exec(fp_sandbox *sandbox, fp_error *error) nogil
     int fp_lifecycle_kill(int state_fd, const fp_state *state, int number, fp_error *error) nogil
     int fp_lifecycle_kill_all(const fp_state *state, int number, fp_error *error) nogil
@@ -251,8 +255,11 @@ cdef extern from "network.h":
     struct fp_route:
         int index
         fp_address gateway
+    struct fp_owner:
+        int pid
     struct fp_tap_link:
         const char *name
+        fp_owner owner
     struct fp_network:
         int count
         fp_interface interfaces[16]
@@ -266,6 +273,7 @@ cdef extern from "network.h":
     struct fp_stale:
         int tap_count
         int interface_count
+    bint fp_network_has_links(int pid) nogil
     int fp_network_is_own(int fd, fp_error *error) nogil
     int fp_network_discover(int netlink, fp_network *ret, fp_error *error) nogil
     int fp_network_choose(const fp_network *network, fp_choice *ret, fp_error *error) nogil

@@ -28,6 +28,8 @@ STATUSES = {fp_status_name(<fp_status>status).decode(): status for status in ran
 FLAG_HOOKS = FP_FLAG_HOOKS
 FLAG_TIMESTAMPS = FP_FLAG_TIMESTAMPS
 FLAG_PROCESS = FP_FLAG_PROCESS
+FLAG_LATE = FP_FLAG_LATE
+FLAG_WAITS = FP_FLAG_WAITS
 
 
 cdef str decoded(const char *value):
@@ -88,6 +90,10 @@ cdef class Sandbox:
     @property
     def start_time(self):
         return self.sandbox.start_time
+
+    def adopt(self, int pid, uint64_t start_time):
+        self.sandbox.pid = pid
+        self.sandbox.start_time = start_time
 
     def take_pidfd(self):
         cdef int fd = self.sandbox.pidfd
@@ -182,14 +188,15 @@ cdef class State:
         finally:
             free(text)
 
-    def start(self, int state_fd, bytes plan=b""):
+    def start(self, int state_fd, bytes plan=b"", Sandbox sandbox=None):
         cdef fp_error error
         cdef int status
+        cdef const int *slots = NULL if sandbox is None else sandbox.sandbox.slots
         cdef const char *data = plan
         cdef size_t size = len(plan)
         error.number = 0
         with nogil:
-            status = fp_lifecycle_start_as(state_fd, &self.state, data, size, &error)
+            status = fp_lifecycle_start_as(state_fd, &self.state, data, size, slots, &error)
         if status < 0:
             raise_error(&error)
 
@@ -517,7 +524,18 @@ cdef tuple interface_of(const fp_interface *found):
     return ((<bytes>found.name).decode(), found.index, mac, found.mtu, tuple(addresses))
 
 
-def discover(int pid):
+def has_links(int pid):
+    return fp_network_has_links(pid)
+
+
+cdef void disown(fp_network *network, int pid) noexcept nogil:
+    """What a start of this very process has left, one that was killed, is nobody's."""
+    for i in range(network.tap_count):
+        if pid and network.taps[i].owner.pid == pid:
+            network.taps[i].owner.pid = 0
+
+
+def discover(int pid, bint again=False):
     cdef fp_error error
     cdef fp_network network
     cdef fp_stale stale
@@ -532,6 +550,8 @@ def discover(int pid):
         status = fp_network_is_own(netlink, &error)
         if status == 0:
             status = fp_network_discover(netlink, &network, &error)
+        if status == 0 and again:
+            disown(&network, pid)
         if status == 0:
             status = fp_network_stale(netlink, &network, &stale, &error)
         if status == 0 and (stale.tap_count or stale.interface_count):

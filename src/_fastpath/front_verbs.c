@@ -6,6 +6,7 @@
 #include "cleanup.h"
 #include "journal.h"
 #include "lifecycle.h"
+#include "network.h"
 #include "planner.h"
 #include "state.h"
 
@@ -61,7 +62,10 @@ static int open_container(const struct fp_command *command, struct container *re
 
 static int serve_start(struct container *container, bool *ret_failed, struct fp_error *error)
 {
-    if (container->state.record.flags || container->status != FP_CREATED)
+    const struct fp_record *record = &container->state.record;
+    if (record->flags & ~(uint32_t)FP_FLAG_LATE || container->status != FP_CREATED)
+        return TO_PYTHON;
+    if (record->flags & FP_FLAG_LATE && fp_network_has_links((int)record->pid))
         return TO_PYTHON;
     if (fp_lifecycle_start(container->fd, &container->state, error) == 0)
         return 0;
@@ -84,7 +88,8 @@ static int serve_kill(const struct fp_command *command, const struct container *
 static int serve_delete(const struct fp_command *command, const struct container *container)
 {
     struct fp_error error = {0};
-    if (container->state.record.flags || (container->status != FP_STOPPED && !command->force))
+    const uint32_t others = ~(uint32_t)(FP_FLAG_LATE | FP_FLAG_WAITS);
+    if (container->state.record.flags & others || (container->status != FP_STOPPED && !command->force))
         return TO_PYTHON;
     if (container->status != FP_STOPPED && fp_lifecycle_end(&container->state, &error) < 0)
         return TO_PYTHON;

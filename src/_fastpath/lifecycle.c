@@ -73,10 +73,11 @@ static int explain(const struct fp_state *state, struct fp_error *error)
 
 int fp_lifecycle_start(int state_fd, struct fp_state *state, struct fp_error *error)
 {
-    return fp_lifecycle_start_as(state_fd, state, NULL, 0, error);
+    return fp_lifecycle_start_as(state_fd, state, NULL, 0, NULL, error);
 }
 
-int fp_lifecycle_start_as(int state_fd, struct fp_state *state, const void *plan, size_t size, struct fp_error *error)
+int fp_lifecycle_start_as(int state_fd, struct fp_state *state, const void *plan, size_t size, const int *slots,
+                          struct fp_error *error)
 {
     struct fp_request request = {.kind = FP_START, .plan_size = (uint32_t)size};
     _cleanup_close_ int plan_fd = size ? fp_sealed_memfd("urunc-plan", plan, size, false, error) : -1;
@@ -89,7 +90,7 @@ int fp_lifecycle_start_as(int state_fd, struct fp_state *state, const void *plan
     _cleanup_close_ int hold = -1;
     if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
         fp_fail(error, "connect", FP_SOCKET);
-    else if (fp_send_request(fd, &request, plan_fd, NULL, error) == 0)
+    else if (fp_send_request(fd, &request, plan_fd, slots, error) == 0)
         await_exec(fd, state_fd, &hold, &state->entered_ns, error);
     if (error->number) {
         close(fp_take_fd(&fd)); /* a urunc-init that still waits ends */

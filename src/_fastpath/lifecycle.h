@@ -9,8 +9,10 @@
  * step that failed in it.  The caller holds the lock and has checked the status. */
 int fp_lifecycle_start(int state_fd, struct fp_state *state, struct fp_error *error);
 
-/* The same with a plan of `size` bytes, whose stages enter and exec take the place of those that urunc-init keeps. */
-int fp_lifecycle_start_as(int state_fd, struct fp_state *state, const void *plan, size_t size, struct fp_error *error);
+/* The same with a plan of `size` bytes, whose stages enter and exec take the place of those that urunc-init keeps, and
+ * with slots (NULL: none) that take the place of its. */
+int fp_lifecycle_start_as(int state_fd, struct fp_state *state, const void *plan, size_t size, const int *slots,
+                          struct fp_error *error);
 
 /* Have the process of `sandbox`, which joins a container (its state_fd is -1), execute its program; as for start. */
 int fp_lifecycle_exec(struct fp_sandbox *sandbox, struct fp_error *error);

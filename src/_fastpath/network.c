@@ -160,14 +160,32 @@ static int visit_address(void *context, const struct nlmsghdr *message, struct f
 }
 
 /* The devices that tunnel modules put into every namespace. */
-static bool is_template(const char *name, const char *kind)
+static bool is_template(const char *name)
 {
     static const char *const names[] = {"tunl0",   "sit0",     "gre0",    "gretap0", "erspan0",
                                         "ip_vti0", "ip6_vti0", "ip6tnl0", "ip6gre0"};
-    for (size_t i = 0; *kind && i < sizeof(names) / sizeof(*names); i++)
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
         if (strcmp(name, names[i]) == 0)
             return true;
     return false;
+}
+
+bool fp_network_has_links(int pid)
+{
+    char path[64], line[256];
+    snprintf(path, sizeof(path), "/proc/%d/net/dev", pid);
+    FILE *file = fopen(path, "re");
+    bool found = false;
+    while (file && !found && fgets(line, sizeof(line), file)) {
+        char *name = line + strspn(line, " "), *end = strchr(name, ':');
+        if (!end) /* the two lines of headings have bars instead */
+            continue;
+        *end = '\0';
+        found = strcmp(name, "lo") != 0 && !is_template(name);
+    }
+    if (file)
+        fclose(file);
+    return found;
 }
 
 void fp_network_read_owner(const struct rtattr *alias, struct fp_owner *ret)
@@ -201,7 +219,7 @@ static int visit_link(void *context, const struct nlmsghdr *message, struct fp_e
     fp_netlink_text(attributes[IFLA_IFNAME], name, sizeof(name));
     fp_netlink_text(info[IFLA_INFO_KIND], kind, sizeof(kind));
     fp_netlink_get(attributes[IFLA_CARRIER], &carrier, sizeof(carrier));
-    if (link->ifi_flags & IFF_LOOPBACK || (is_template(name, kind) && !(link->ifi_flags & IFF_UP)))
+    if (link->ifi_flags & IFF_LOOPBACK || (*kind && is_template(name) && !(link->ifi_flags & IFF_UP)))
         return 0; /* an address may have made an entry: without a name, which tidy drops */
     if (strcmp(kind, "tun") == 0 && fp_network_tap_is_ours(name)) {
         struct fp_tap_link tap = {.index = link->ifi_index, .carrier = carrier};

@@ -134,6 +134,10 @@ int fp_network_clean(int netlink, const struct fp_network *network, const struct
 struct rtattr;
 void fp_network_read_owner(const struct rtattr *alias, struct fp_owner *ret);
 
+/* Whether the network namespace of a process has an interface by now, of whatever kind: read from /proc, for a start
+ * that has nothing else to do with networks. */
+bool fp_network_has_links(int pid);
+
 /* tap<N>_urunc */
 bool fp_network_tap_is_ours(const char *name);
 

@@ -9,11 +9,13 @@
 
 enum fp_status { FP_CREATING = 1, FP_CREATED, FP_RUNNING, FP_PAUSED, FP_STOPPED };
 
-/* Whatever flag is set, start and delete are left to Python by the front. */
+/* Whatever else is set, start and delete are left to Python by the front. */
 enum {
     FP_FLAG_HOOKS = 1,      /* hooks.json holds poststart or poststop hooks: start and delete need Python */
     FP_FLAG_TIMESTAMPS = 2, /* the host's configuration wants the steps of start written down: so does start */
     FP_FLAG_PROCESS = 4,    /* of the process monitor: an ordinary program, which others can join by exec */
+    FP_FLAG_LATE = 8,       /* no network when it was created: start looks again, and needs Python if there is one */
+    FP_FLAG_WAITS = 16,     /* and the guest cannot be without: start needs Python */
 };
 
 /* The file `record`: this, then head_size and tail_size bytes of JSON around the two values that change. */

@@ -26,6 +26,12 @@ FLAG_TIMESTAMPS: int
 FLAG_PROCESS: int
 """The container is one of the process monitor: it has a place for more processes."""
 
+FLAG_LATE: int
+"""It had no network when it was created, and its guest can use one."""
+
+FLAG_WAITS: int
+"""And the guest cannot be without."""
+
 class Sandbox:
     """A container in the making; its urunc-init dies with this object unless it was released."""
 
@@ -42,6 +48,9 @@ class Sandbox:
     @property
     def start_time(self) -> int:
         """Clock ticks from boot to the start of that process (proc_pid_stat(5), field 22)."""
+
+    def adopt(self, pid: int, start_time: int) -> None:
+        """Take a process that another sandbox has made and released: plans of stage root alone are executed for it."""
 
     def take_pidfd(self) -> int:
         """Return the pidfd of that process, of a sandbox that was released; it is the caller's from now on."""
@@ -89,10 +98,11 @@ class State:
     def json(self, status: str) -> str:
         """Return the OCI state document with this status; pid 0 when stopped."""
 
-    def start(self, state_fd: int, plan: bytes = b"") -> None:
+    def start(self, state_fd: int, plan: bytes = b"", sandbox: Sandbox | None = None) -> None:
         """Ask urunc-init to become the monitor; return when its execve has succeeded.  The lock is the caller's.
 
-        The stages enter and exec of `plan`, if one is given, take the place of those that urunc-init keeps.
+        The stages enter and exec of `plan`, if one is given, take the place of those that urunc-init keeps, and the
+        slots of `sandbox`, which has adopted the process, that of its slots.
         """
 
     def open_process(self) -> int:
@@ -193,8 +203,12 @@ def devices(fd: int, target: int) -> tuple[tuple[str, str], ...]:
 def tsc_khz() -> int:
     """Measure the frequency of the time stamp counter for some 20 ms, in kHz; 0 where there is none."""
 
+def has_links(pid: int) -> bool:
+    """Whether the network namespace of a process has an interface."""
+
 def discover(
     pid: int,
+    again: bool = False,
 ) -> (
     tuple[
         tuple[tuple[str, int, str, int, tuple[tuple[int, str, int], ...]], ...],
@@ -205,9 +219,10 @@ def discover(
 ):
     """Look at the network namespace of a process; None if it is our own.
 
-    What guests that have ended left there is removed.  Returns the interfaces for a guest, the main one first: name,
-    index, MAC, MTU, addresses (family, text, prefix length); the default routes: interface's index (0 = none) and
-    gateway of IPv4, then of IPv6; the names of the taps of other guests.  OSError names interfaces that do not fit.
+    What guests that have ended left there is removed; what was made for the process itself, too, if `again`.
+    Returns the interfaces for a guest, the main one first: name, index, MAC, MTU, addresses (family, text, prefix
+    length); the default routes: interface's index (0 = none) and gateway of IPv4, then of IPv6; the names of the taps
+    of other guests.  OSError names interfaces that do not fit.
     """
 
 def decode(text: bytes) -> object:

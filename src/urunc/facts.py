@@ -72,6 +72,7 @@ class Network(Record):
     interfaces: "tuple[Interface, ...]" = ()  # for the guest, the main one first
     indexes: "tuple[int, ...]" = ()  # theirs
     taps: "tuple[str, ...]" = ()  # names that other guests use
+    may_come: bool = False  # there is none yet: start looks again
     is_host: bool = False  # the namespace is the one that we are in
     private: "tuple[int, ...]" = ()  # a shared namespace: gateway, prefix, guest and its ports (subnet.placed)
 
@@ -141,11 +142,11 @@ def close(facts: Host) -> None:
     _close(facts.files)
 
 
-def network(spec: "Spec", pid: int) -> Network:
+def network(spec: "Spec", pid: int, *, again: bool = False) -> Network:
     """Return what the network namespace of the process `pid` has for a guest (_fastpath.discover)."""
     from .unikernels import Interface
 
-    found = _fastpath.discover(pid)
+    found = _fastpath.discover(pid, again)
     if found is None:
         return Network(is_host=True)
     links, (index4, gateway4, index6, gateway6), taps = found

@@ -91,6 +91,7 @@ class Launch:
         if self.has_network and not facts.is_new_network(spec):
             self.sandbox.lock_network()  # what is found there holds until it is changed
             self.network = facts.network(spec, self.sandbox.pid)
+        self._expect(host)
         self.trace.mark("hooks and network")
         whole = self.plan(chosen, host, machine(self.network))
         self.sandbox.execute(_fastpath.pack(whole.operations), tuple(file.fd for file in whole.files))
@@ -102,6 +103,13 @@ class Launch:
         self.sandbox.release()
         self.trace.mark("commit")
         self.trace.write()
+
+    def _expect(self, host: "Host") -> None:
+        """Have start look again for a network that is not there yet, as some clients make it in between."""
+        found = self.network
+        if self.has_network and not found.interfaces and not found.is_host and self.request.verb == "create":
+            self.network = facts.Network(taps=found.taps, may_come=True)
+            self.flags |= _fastpath.FLAG_LATE | (_fastpath.FLAG_WAITS if host.devices else 0)
 
     def plan(self, chosen: "Monitor", host: "Host", machine: "Machine") -> plan.Plan:
         """Return how urunc-init becomes the monitor of `machine`, in the network that was found."""

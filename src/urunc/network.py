@@ -89,6 +89,8 @@ def kept(chosen: "Monitor", machine: "Machine", slot: int) -> "list[Operation]":
 
 def _names(guest: "Guest", host: "Host", net: "Network", name: str) -> "list[str]":
     """Return a device name for each interface that the guest gets; names count with Solo5 only."""
+    if net.may_come:
+        return []
     if host.devices is None:
         count = min(len(net.interfaces), guest.net)
         return [(name or guest.solo5_net) if number == 0 else "" for number in range(count)]

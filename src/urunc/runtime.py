@@ -56,10 +56,16 @@ def start(request: "Request", plan_bytes: bytes = b"") -> Outcome:
         trace = Trace("start", request.id)
         trace.listen(sinks(request.trace, _timestamps(request, record), request.spans))
         trace.mark("state")
+        sandbox: _fastpath.Sandbox | None = None
         try:
-            record.start(container.fd, plan_bytes)
+            if record.flags & _fastpath.FLAG_WAITS or _has_come(record):
+                plan_bytes, sandbox = _planned_again(request, container, record, trace, plan_bytes)
+            record.start(container.fd, plan_bytes, sandbox)
         except OSError as error:
             raise advised(error) from None
+        finally:
+            if sandbox:
+                sandbox.close()
         trace.mark("enter", record.entered_ns)
         trace.mark("exec")
         trace.write()
@@ -71,6 +77,28 @@ def start(request: "Request", plan_bytes: bytes = b"") -> Outcome:
         except SpecError:
             record.end()
             raise
+
+
+def _has_come(record: "_fastpath.State") -> bool:
+    """Whether there is a network by now, where there was none when the container was created."""
+    return bool(record.flags & _fastpath.FLAG_LATE) and _fastpath.has_links(record.pid)
+
+
+def _planned_again(
+    request: "Request", container: "stored.Container", record: "_fastpath.State", trace: Trace, given: bytes
+) -> "tuple[bytes, _fastpath.Sandbox]":
+    """Return the plan of a start in the network there is now, and what has its descriptors."""
+    from . import late
+
+    if given and _has_come(record):
+        raise StateError(f"the network of container {request.id} came after create: start it as it was created")
+    asked = replace(request, verb="create", bundle=late.bundle_of(container, record))
+    sandbox = _fastpath.Sandbox(container.fd)
+    sandbox.adopt(record.pid, record.start_time)
+    with Wanted(asked) as wanted:
+        guest, chosen, host = wanted.prepare()
+        launch = wanted.maker(asked, container, wanted.spec, trace, lambda _: sandbox)
+        return late.complete(launch, chosen, host, lambda net: wanted.machine(guest, chosen, net)), sandbox
 
 
 def _timestamps(request: "Request", record: "_fastpath.State") -> str:

@@ -85,10 +85,15 @@ class Containerd:
         """The command line of ctr with `args`; it wants `environment`."""
         return ("ctr", *args)
 
-    def ctr(self, *args: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run ctr; with `check` a failure is an AssertionError with what it and containerd said last."""
+    def ctr(
+        self, *args: str, check: bool = True, timeout: float = 60, where: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ctr; with `check` a failure is an AssertionError with what it and containerd said last.
+
+        `where`: words before the command, of a program that executes it somewhere else.
+        """
         ended = subprocess.run(
-            self.argv(*args),
+            (*where, *self.argv(*args)),
             env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -36,7 +36,7 @@ LAYERS = (
     {"machine", "plan", "systemd"},
     {"facts", "terminal"},
     {"launch", "modules", "pack"},
-    {"ordinary"},
+    {"late", "ordinary"},
     {"runtime"},
     {"events", "foreground", "listing", "update"},
     {"joined"},
