@@ -154,6 +154,10 @@ static int mount_one(const struct uinit_directive *found, struct fp_error *error
     const char *target = found->text[2];
     if (make_target(target, true, error) < 0)
         return -1;
+    if (found->text[1][0] == '/') /* a device, which may be a moment late */
+        return mount_device(&(struct uinit_directive){.text = {found->text[0], found->text[1], NULL, found->text[4]},
+                                                      .number = {[2] = found->number[3]}},
+                            target, error);
     if (mount(found->text[1], target, found->text[0], found->number[3], found->text[4]) < 0)
         return fp_fail(error, "mount", target);
     return 0;

@@ -113,6 +113,7 @@ class Spec(Record):
     poststop: "tuple[Hook, ...]"
     annotations: "tuple[tuple[str, str], ...]"
     sysctl: "tuple[tuple[str, str], ...]"
+    nodes: "tuple[resources.Node, ...]" = ()
     resources: "resources.Resources" = resources.NONE
     cage: "cage.Cage" = cage.NONE
 
@@ -312,4 +313,5 @@ _FIELDS = (
     ("cpu_period_us", "linux.resources.cpu.period", whole, 0, _MAX_U64),
     ("sysctl", "linux.sysctl", pairs),
     ("resources", "linux.resources", resources.of),
+    ("nodes", "linux.devices", records, resources.Node, resources.NODE),
 )

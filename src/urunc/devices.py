@@ -54,6 +54,18 @@ def rules(wanted: "tuple[Device, ...]", nodes: "Nodes") -> Rules:
     return Rules(allowed=allowed, exceptions=tuple([(*key, access) for key, access in found.items()]))
 
 
+def access(wanted: "tuple[Device, ...]", kind: str, major: int, minor: int) -> str:
+    """Return what the spec's rules let the container do with one device: letters of ALL, in that order."""
+    letters: set[str] = set()
+    for rule in wanted:
+        if rule.type in ("", "a"):
+            letters = set(ALL) if rule.allow else set()
+        elif rule.type == kind and rule.major in (-1, major) and rule.minor in (-1, minor):
+            given = set(rule.access or ALL)
+            letters = letters | given if rule.allow else letters - given
+    return "".join(letter for letter in ALL if letter in letters)
+
+
 def _apply(found: "dict[Key, str]", key: "Key", access: str, *, add: bool) -> None:
     """Add an exception, or take it away; what a wider one covers cannot be taken from it alone."""
     if add:

@@ -6,7 +6,7 @@ The one rule: facts are asked here and decided nowhere here; what was opened goe
 import errno
 import os
 
-from . import _fastpath, kvm, storage
+from . import _fastpath, kvm
 from ._record import Record
 from .config import CACHE
 from .errors import HostError, SpecError, UnikernelError
@@ -40,6 +40,10 @@ class File(Record):
     size: int  # bytes
     extent: int = 0  # bytes of the guest's memory up to the end of a kernel, 0 = not known
     device: "tuple[int, int]" = (0, 0)  # major and minor of what the file is on
+    # of disks
+    node: "tuple[int, int] | None" = None  # major and minor of what is a block device itself
+    read_only: bool = False  # whether it is one that the container may only read
+    filesystem: str = ""  # superblock.name
 
 
 class Host(Record):
@@ -56,7 +60,6 @@ class Host(Record):
     config: "Config"
     cgroups: "tuple[tuple[str, str, str, str], ...]" = ()  # of _fastpath.cgroup_layout
     tsc_khz: int = 0  # where a guest may need it: on the machine microvm
-    block_devices: "tuple[tuple[int, int], ...]" = ()  # major, minor: files of the guest that are such
     virtiofsd: str = ""  # path in the tree; "" if the host has none
     directories: "tuple[str, ...]" = ()  # those sources of mounts that are directories
     targets: "tuple[str, ...]" = ()  # places of mounts that the rootfs has; asked for where it may be shared as /
@@ -126,7 +129,6 @@ def host(spec: "Spec", unikernel: "Unikernel", monitor: "Monitor", config: "Conf
             config=config,
             cgroups=_fastpath.cgroup_layout(),
             tsc_khz=_tsc_khz_if_asked(unikernel, config),
-            block_devices=storage.block_devices(tuple(os.fstat(file.fd) for file in opened)),
             virtiofsd=next((path for path in VIRTIOFSD if tree and os.path.exists(tree + path)), ""),
             directories=_directories(spec),
             targets=_targets(spec) if unikernel.mount_rootfs else (),
@@ -199,11 +201,13 @@ def _guest_files(spec: "Spec", unikernel: "Unikernel", config: "Config", opened:
         wanted.append(("initrd", kernel.initrd, False))
     if unikernel.initrd:
         wanted.append(("initrd1" if len(wanted) > 1 else "initrd", unikernel.initrd, True))
-    wanted += [(f"disk{number}", name, True) for number, name in enumerate(unikernel.block.split(",")) if name]
     root_fd = os.open(spec.rootfs, os.O_PATH | os.O_DIRECTORY)
     try:
         for role, name, in_rootfs in wanted:
             opened.append(_file(root_fd if in_rootfs else -1, role, name, spec.rootfs))
+        for number, name in enumerate(unikernel.block.split(",")):
+            if name:
+                opened.append(_disk(root_fd, f"disk{number}", name, spec))
     finally:
         os.close(root_fd)
 
@@ -256,12 +260,10 @@ def _host_kernel(unikernel: "Unikernel", config: "Config") -> "KernelConfig | No
 
 def _file(root_fd: int, role: str, name: str, rootfs: str) -> File:
     what = "binary" if role == "kernel" else role
-    place = rootfs if root_fd >= 0 else "the host"
     try:
         fd = _open_regular(root_fd, name, what) if root_fd >= 0 else os.open(name, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
-        reason = "it leaves the rootfs" if error.errno in (errno.EXDEV, errno.ELOOP) else os.strerror(error.errno or 0)
-        raise UnikernelError(f"{what} {name} in {place}: {reason[:1].lower() + reason[1:]}: correct the name") from None
+        raise _missing(what, name, rootfs if root_fd >= 0 else "the host", error) from None
     try:
         kind, size, _machine, _bits, pvh, multiboot, _protocol, solo5, _version, extent = _fastpath.identify(fd)
     except OSError as error:
@@ -278,6 +280,39 @@ def _file(root_fd: int, role: str, name: str, rootfs: str) -> File:
     )
     kinds = (kind, *(name for name, holds in flags if name and holds))
     return File(role=role, fd=fd, name=name, kinds=kinds, size=size, extent=extent, device=device)
+
+
+def _disk(root_fd: int, role: str, name: str, spec: "Spec") -> File:
+    from . import blocks
+
+    found = blocks.given(spec, role, name)
+    if found is None:
+        try:
+            fd = _fastpath.open_in_root(root_fd, name)
+        except OSError as error:
+            raise _missing(role, name, spec.rootfs, error) from None
+        try:
+            found = blocks.opened(spec, role, name, fd)
+        except BaseException:
+            os.close(fd)
+            raise
+    number = os.fstat(found.fd).st_dev
+    return File(
+        role=role,
+        fd=found.fd,
+        name=name,
+        kinds=(),
+        size=found.size,
+        device=(os.major(number), os.minor(number)),
+        node=found.node,
+        read_only=found.read_only,
+        filesystem=found.filesystem,
+    )
+
+
+def _missing(what: str, name: str, place: str, error: OSError) -> UnikernelError:
+    reason = "it leaves the rootfs" if error.errno in (errno.EXDEV, errno.ELOOP) else os.strerror(error.errno or 0)
+    return UnikernelError(f"{what} {name} in {place}: {reason[:1].lower() + reason[1:]}: correct the name")
 
 
 def _open_regular(root_fd: int, name: str, what: str) -> int:

@@ -112,13 +112,14 @@ def check(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor
     taken = snapshot.chosen(unikernel, guest, host)
     disks = storage.disks(guest, host, taken, read_only=spec.readonly, name=unikernel.solo5_block)
     boot = _boot(spec, unikernel, guest, chosen, host, (), len(disks))
+    storage.check_filesystems(guest, unikernel, host, uinit=boot.init == "uinit")
     guest.words(boot)
     return _payload(spec, guest, chosen, host, boot).notices
 
 
 def _payload(spec: "Spec", guest: "Guest", chosen: "Monitor", host: "Host", boot: Boot) -> Payload:
     # most guests of other frameworks have nothing to be asked: the modules of the others are not loaded for them
-    status = f"/dev/vd{'abcdefghijklmnopqrstuvwxyz'[boot.disks]}" if boot.init == "uinit" else ""
+    status = "/dev/vd" + "abcdefghijklmnopqrstuvwxyz"[boot.disks] if boot.init == "uinit" else ""
     return payload(spec, guest, chosen, host, boot, status) if guest.uinit or spec.mounts or boot.root else Payload()
 
 
@@ -179,7 +180,7 @@ def device_nodes(
 ) -> "tuple[tuple[str, int, int], ...]":
     """Return the devices that the monitor may come to open: type, major, minor."""
     taken = snapshot.chosen(unikernel, guest, host)
-    blocks = (*host.block_devices, *([(taken.major, taken.minor)] if taken else []))
+    blocks = [(taken.major, taken.minor)] if taken else []  # what linux.devices gives is in the rules of the spec
     kvm = (("", 10, 232),) if host.kvm in ("full", "limited") else ()
     nodes = (*chosen.nodes, *kvm, *chosen.tap_nodes)
     return (*(("c", major, minor) for _, major, minor in nodes), *(("b", *pair) for pair in blocks))
@@ -197,6 +198,7 @@ def _boot(  # noqa: PLR0913, PLR0917  all that a guest may be told
     args = _args(spec, unikernel)
     init = init_of(unikernel, guest, args)
     accelerated = accelerator(unikernel.accelerator or host.config.accelerator, chosen, host.kvm)
+    places = storage.places(unikernel, host) if guest.uinit else ()
     return Boot(
         monitor=chosen.name,
         args=args,
@@ -204,7 +206,8 @@ def _boot(  # noqa: PLR0913, PLR0917  all that a guest may be told
         root=_root(unikernel, guest, chosen, host, init),
         env=spec.env,
         initrd=any(file.role == "initrd" for file in host.files),
-        block=disks > 0,
+        block=disks > 0 and places[:1] in ((), ("/",)),
+        places=places,
         interfaces=interfaces,
         disks=disks,
         version=unikernel.version,

@@ -47,8 +47,9 @@ def init_of(unikernel: "Unikernel", guest: "Guest", args: "tuple[str, ...]") -> 
 
 def root_kind(unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "Host") -> str:
     """Return what / of a guest with urunc's init is on: initrd and block are the image's, the rest is the rootfs."""
-    roles = [file.role for file in host.files]
-    if "disk0" in roles:
+    from .storage import places
+
+    if places(unikernel, host)[:1] == ("/",):
         return "block"
     if unikernel.initrd:
         return "initrd"
@@ -101,7 +102,8 @@ def payload(  # noqa: PLR0913, PLR0917  all that it is made of
         return _without_uinit(spec, guest, host, boot)
     volumes = mounts.volumes(spec, host.directories)
     kind = _share_kind(volumes, boot.root, chosen)
-    binds = tuple(uinit.bind(volume, number, shared=bool(kind)) for number, volume in enumerate(volumes))
+    bound = [uinit.bind(volume, number, shared=bool(kind)) for number, volume in enumerate(volumes)]
+    binds = (*_disks(spec, host, boot), *bound)
     shared = kind == boot.root
     root = uinit.root_of("share" if shared else boot.root, "/dev/vda", read_only=spec.readonly)
     first = (*(uinit.share_of(kind) if kind else ()), *root)
@@ -115,6 +117,18 @@ def payload(  # noqa: PLR0913, PLR0917  all that it is made of
     copied = [(number, volume) for number, volume in enumerate(volumes) if volume.source]
     trees += [(f"{uinit.DIRECTORY}/volumes/{number}", volume.source) for number, volume in copied]
     return Payload(archive=Archive(uinit=True, files=files, trees=tuple(trees)))
+
+
+def _disks(spec: "Spec", host: "Host", boot: "Boot") -> "list[tuple[str, ...]]":
+    """Return the directives that mount the disks of the image, but the one that is /."""
+    from . import uinit
+
+    only_read = [file.read_only or spec.readonly for file in host.files if file.role.startswith("disk")]
+    return [
+        uinit.disk(number, place, read_only=read_only)
+        for number, (place, read_only) in enumerate(zip(boot.places, only_read, strict=True))
+        if place not in {"", "/"}
+    ]
 
 
 def _share_kind(volumes: "tuple[Volume, ...]", root: str, chosen: "Monitor") -> str:
@@ -197,6 +211,10 @@ def _without_uinit(spec: "Spec", guest: "Guest", host: "Host", boot: "Boot") -> 
 def _urunit(spec: "Spec", boot: "Boot") -> bytes:
     """Return the configuration of urunit, an init of existing images: environment, then user and directory."""
     lines = ["UES", *boot.env, "UEE", "UCS", f"UID:{spec.uid}", f"GID:{spec.gid}", f"WD:{spec.cwd}", "UCE"]
+    blocks = [(number, place) for number, place in enumerate(boot.places) if place not in {"", "/"}]
+    if blocks:
+        # the serial numbers of the disks (storage.disks); it mounts them as ext4
+        lines += ["UBS", *[line for number, place in blocks for line in (f"ID:disk{number}", f"MP:{place}")], "UBE"]
     if any("\n" in line for line in lines):
-        raise SpecError("process.env and process.cwd: urunit takes no line ends: remove them")
+        raise SpecError("process.env, process.cwd, blkMntPoint: urunit takes no line ends: remove them")
     return "".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape")

@@ -25,6 +25,15 @@ class Device(Record):
     access: str
 
 
+class Node(Record):
+    """linux.devices[]: what the container's /dev would have at `path`."""
+
+    type: str
+    path: str
+    major: int
+    minor: int
+
+
 class Rate(Record):
     """blockIO.throttle*[]: bytes or operations in a second."""
 
@@ -170,6 +179,12 @@ _DEVICE = (
     ("major", "major", whole, -1, _U32, -1),
     ("minor", "minor", whole, -1, _U32, -1),
     ("access", "access", _access),
+)
+NODE = (
+    ("type", "type", text),
+    ("path", "path", text),
+    ("major", "major", whole, 0, _U32),
+    ("minor", "minor", whole, 0, _U32),
 )
 # rows of jsontext.fields
 _RESOURCES = (

@@ -6,12 +6,11 @@ The one rule: what the guest need not write it cannot write, whatever the monito
 from . import snapshot
 from .errors import UnikernelError
 from .monitors import Disk, order
-from .snapshot import ROLE
+from .snapshot import ROLE, S_IFBLK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from os import stat_result
-
+    from .annotations import Unikernel
     from .facts import File, Host
     from .monitors import Machine
     from .snapshot import Backing
@@ -37,13 +36,14 @@ def disks(guest: "Guest", host: "Host", taken: "Backing | None", *, read_only: b
         read_only = read_only or taken.read_only
     if len(named) > guest.disks:
         raise UnikernelError(f"block {named[-1][1]}: a {guest.name} guest takes {guest.disks} block devices: remove it")
+    only_read = [file.role for file in images if file.read_only]
     names = _names(guest, host, [shown for _, shown in named], name)
     return tuple(
         Disk(
             path=f"/guest/{role}",
             device=device,
             order=order(host.devices, "block", device),
-            read_only=read_only,
+            read_only=read_only or role in only_read,
             id=role,
             root=number == 0 and "block" in guest.roots,
         )
@@ -62,6 +62,42 @@ def _check_sizes(images: "list[File]") -> None:
             )
 
 
+def places(unikernel: "Unikernel", host: "Host") -> "tuple[str, ...]":
+    """Return where each disk of the image is mounted, "" for nowhere: blkMntPoint, a list as block is one.
+
+    Without it the first disk is /.  UnikernelError for a list that is longer, or names a place twice.
+    """
+    count = sum(file.role.startswith("disk") for file in host.files)
+    if not unikernel.block_mount_point:
+        return ("/", *[""] * (count - 1)) if count else ()
+    listed = ["/" + place.strip("/") if place else "" for place in unikernel.block_mount_point.split(",")]
+    used = [place for place in listed if place]
+    if len(listed) > count or len(set(used)) < len(used) or "/" in listed[1:]:
+        raise UnikernelError(
+            f"blkMntPoint {unikernel.block_mount_point}: there are {count} disks, of which the first may be /, and each"
+            " needs a place of its own: correct it"
+        )
+    return (*listed, *[""] * (count - len(listed)))
+
+
+def check_filesystems(guest: "Guest", unikernel: "Unikernel", host: "Host", *, uinit: bool) -> None:
+    """Raise UnikernelError for a disk that is to be mounted and has a file system that the guest cannot have.
+
+    What is told apart by no superblock is the guest's affair; so is what it does with a disk that is not mounted.
+    """
+    if not guest.filesystems:
+        return
+    mountable = guest.filesystems if uinit else guest.filesystems + guest.images
+    images = [file for file in host.files if file.role.startswith("disk")]
+    spots = places(unikernel, host) if uinit else ["/"] * min(len(images), 1)
+    for image, place in zip(images, spots, strict=False):
+        if place and image.filesystem and image.filesystem not in mountable:
+            raise UnikernelError(
+                f"block {image.name} is {image.filesystem}: {'urunc' if uinit else f'a {guest.name} guest'} mounts"
+                f" {', '.join(mountable)}: make it one of them"
+            )
+
+
 def attached(host: "Host", machine: "Machine") -> "tuple[File, ...]":
     """Return the files that are mounted for the monitor, in /guest."""
     return tuple([file for file in host.files if _way(file, machine) == "mounted"])
@@ -73,6 +109,8 @@ def _way(file: "File", machine: "Machine") -> str:
         return "executed"
     if machine.archive and file.role in ("initrd", "initrd1"):
         return "archived"
+    if file.node:
+        return "node"
     return "copied" if snapshot.is_copied(file, machine) else "mounted"
 
 
@@ -80,6 +118,12 @@ def released(host: "Host", machine: "Machine", slots: "dict[str, int]", hooks: "
     """Return the last of stage enter; `hooks` are slots of theirs that keep the rootfs mounted."""
     archived = [slots[file.role] for file in host.files if _way(file, machine) == "archived"]
     return snapshot.released(machine, (*archived, *hooks))
+
+
+def kept(host: "Host", slots: "dict[str, int]", number: int) -> "list[Operation]":
+    """Return how the monitor gets, from `number` on, the descriptors that keep devices from being mounted beside it."""
+    held = [file.role for file in host.files if file.node and not file.read_only]
+    return [("keep", slots[role], number + at) for at, role in enumerate(held)]
 
 
 def operations(host: "Host", machine: "Machine", slots: "dict[str, int]") -> "list[Operation]":
@@ -91,6 +135,7 @@ def operations(host: "Host", machine: "Machine", slots: "dict[str, int]") -> "li
         made.append(("file", f"guest/{file.role}", 0o444, b""))
         attributes = (0 if may_write else RDONLY) | (IDMAP if file.role in host.idmapped else 0)
         made.append(("clone_file", slots[file.role], attributes | NOSUID | NODEV | NOEXEC))
+    made += [("node", f"guest/{file.role}", S_IFBLK | 0o666, *file.node) for file in host.files if file.node]
     # what is on the snapshot is copied before that goes
     copied = [file.role for file in host.files if _way(file, machine) == "copied"]
     made += [("copy", slots[role], f"guest/{role}", 0o444) for role in copied]
@@ -114,9 +159,3 @@ def _names(guest: "Guest", host: "Host", files: "list[str]", name: str) -> "list
     if len(files) > len(declared):
         raise UnikernelError(f"block {files[-1]}: the guest declares {len(declared)} block devices: remove it")
     return declared
-
-
-def block_devices(statuses: "tuple[stat_result, ...]") -> "tuple[tuple[int, int], ...]":
-    """Return major and minor of those files that are block devices: what the monitor's cgroup has to grant."""
-    numbers = [status.st_rdev for status in statuses if status.st_mode & 0o170000 == 0o060000]  # S_IFMT, S_IFBLK
-    return tuple([(n >> 8 & 0xFFF, n & 0xFF | n >> 12 & 0xFFF00) for n in numbers])  # makedev(3) for such numbers

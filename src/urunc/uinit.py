@@ -61,6 +61,16 @@ def root_of(kind: str, device: str, *, read_only: bool) -> "tuple[str, ...]":
     return ("root", "ext4", device, flags, "") if kind == "block" else ()  # ext4 mounts ext2 and ext3 too
 
 
+def disk(number: int, place: str, *, read_only: bool) -> "tuple[str, ...]":
+    """Return the directive that mounts a disk, by its number among all, at `place`."""
+    return ("mount", "ext4", device(number), place, "1" if read_only else "0", "")
+
+
+def device(number: int) -> str:
+    """Return the name of a virtio disk in the guest, which has fewer than 26."""
+    return "/dev/vd" + "abcdefghijklmnopqrstuvwxyz"[number]
+
+
 def bind(volume: "Volume", number: int, *, shared: bool) -> "tuple[str, ...]":
     """Return the directive for the mount of the spec that has this number in the share or in the initrd."""
     if not volume.source:

@@ -23,14 +23,14 @@ WARM = tuple(
 # From the bottom up: a module imports from the layers below its own, and a family from itself.
 LAYERS = (
     {"_fastpath", "_record", "errors", "slots", "__init__"},
-    {"closure", "jsontext", "request"},
+    {"closure", "jsontext", "request", "superblock"},
     {"pool", "resources", "spans", "streams", "trace", "tree"},
     {"devices", "limits", "subnet"},
     {"mounts", "uinit"},
     {"arguments", "audit", "cage", "calls", "calls_x86_64", "config", "lifecycle"},
     {"annotations", "cgroup", "monitors", "unikernels"},
     {"bundle", "credentials", "delegate", "documents", "hooks", "kvm", "network", "seccomp", "snapshot", "state"},
-    {"storage", "userns"},
+    {"blocks", "storage", "userns"},
     {"shared", "tsc"},
     {"payload"},
     {"machine", "plan", "systemd"},

@@ -320,3 +320,28 @@ def test_wrong_resources_are_named(document: Any, words: str) -> None:
 @pytest.mark.parametrize("document", [None, {}, {"memory": None, "cpu": {}}, {"unknown": 1}])
 def test_nothing_is_asked_for(document: Any) -> None:
     assert resources.NONE == resources.of(document, "linux.resources")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ((), ""),
+        ((Device(allow=False, type="", major=-1, minor=-1, access=""),), ""),
+        ((Device(allow=True, type="a", major=-1, minor=-1, access=""),), "rwm"),
+        ((Device(allow=True, type="b", major=8, minor=-1, access="rw"),), "rw"),
+        ((Device(allow=True, type="b", major=8, minor=17, access="rw"),), ""),
+        ((Device(allow=True, type="c", major=8, minor=16, access="rw"),), ""),
+        (
+            (
+                Device(allow=True, type="", major=-1, minor=-1, access=""),
+                Device(allow=False, type="b", major=8, minor=16, access="w"),
+            ),
+            "rm",
+        ),
+    ],
+)
+def test_what_the_rules_let_a_container_do_with_a_device(given: tuple[Device, ...], expected: str) -> None:
+    """The last rule that meets it counts, for each letter."""
+    letters = devices.access(given, "b", 8, 16)
+
+    assert sorted(expected) == sorted(letters)

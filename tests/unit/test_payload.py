@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.unit.test_plan import HOST, SPEC, UNIKERNEL, files
 
-from urunc import machine, monitors, mounts, plan, shared, unikernels
+from urunc import machine, monitors, mounts, plan, shared, storage, unikernels
 from urunc._record import replace
 from urunc.bundle import Mount, Rlimit, Spec
 from urunc.config import Config, KernelConfig
@@ -374,3 +374,88 @@ def test_urunit_on_a_shared_rootfs_finds_its_configuration() -> None:
     assert one.archive
     assert one.archive.raw.startswith(b"UES\n")
     assert "URUNIT_CONFIG=/sys/firmware/initrd init=/urunit -- /app" in one.words[0]
+
+
+# --- disks of the image
+
+
+def test_uinit_mounts_the_disks_where_they_are_to_be() -> None:
+    keys = {"block": "/a,/b,/c", "block_mount_point": "/,,/data"}
+    one, _, _ = made(SECRET, roles=("kernel", "disk0", "disk1", "disk2"), keys=keys, readonly=True)
+
+    assert [
+        "root ext4 /dev/vda 1 ",
+        "mount ext4 /dev/vdc /data 1 ",
+        "bind /.urunc/volumes/0 /run/secret 3 1",
+    ] == lines(one, "root", "mount", "bind")
+    assert ["status /dev/vdd"] == lines(one, "status")
+    assert one.share is None
+
+
+def test_a_disk_that_is_not_the_root_leaves_the_rootfs_that() -> None:
+    one, _, _ = made(roles=("kernel", "disk0"), keys={"block": "/a", "block_mount_point": "/data"})
+
+    assert ["root share /root 0 ", "mount ext4 /dev/vda /data 0 "] == lines(one, "root", "mount")
+
+
+@pytest.mark.parametrize("point", ["/a,/b,/c", "/a,/a", ",/", "/a,/"])
+def test_mount_points_that_cannot_be_are_refused(point: str) -> None:
+    with pytest.raises(UnikernelError, match=f"blkMntPoint {point}: there are 2 disks, of which the first may be /"):
+        made(roles=("kernel", "disk0", "disk1"), keys={"block": "/a,/b", "block_mount_point": point})
+
+
+def test_urunit_is_told_the_disks_by_their_serial_numbers() -> None:
+    keys = {"binary": "/k", "kernel": "", "block": "/a,/b", "block_mount_point": "/,/data"}
+    one, _, _ = made(roles=("kernel", "disk0", "disk1"), keys=keys, args=("/urunit", "/app"))
+
+    assert one.archive
+    assert one.archive.raw.endswith(b"UCE\nUBS\nID:disk1\nMP:/data\nUBE\n")
+    assert "serial=disk1" in " ".join(monitors.load("qemu").argv(one))
+
+
+@pytest.mark.parametrize(
+    ("guest", "keys", "filesystem", "reason"),
+    [
+        ("linux", {}, "xfs", "block /boot/disk0 is xfs: urunc mounts ext4, ext3, ext2: make it one of them"),
+        ("linux", {"kernel": "", "binary": "/k"}, "ntfs", "block /boot/disk0 is ntfs: a linux guest mounts ext4,"),
+        ("linux", {"kernel": "", "binary": "/k"}, "xfs", ""),
+        ("linux", {}, "ext2", ""),
+        ("linux", {}, "", ""),
+        ("linux", {"block_mount_point": ","}, "xfs", ""),
+        ("rumprun", {}, "ext4", "block /boot/disk0 is ext4: a rumprun guest mounts ext2, ext3, ufs, iso9660"),
+        ("rumprun", {}, "ext2", ""),
+        ("mirage", {}, "vfat", ""),
+    ],
+)
+def test_a_file_system_that_the_guest_cannot_have_is_refused_by_name(
+    guest: str, keys: dict[str, Any], filesystem: str, reason: str
+) -> None:
+    kernel, disk, more = files("kernel", "disk0", "disk1", kinds=("bzimage",))
+    found = (kernel, replace(disk, filesystem=filesystem), *((more,) if "block_mount_point" in keys else ()))
+    host = replace(HOST, files=found, config=CONFIG)
+    unikernel = replace(UNIKERNEL, **({"kernel": "small"} | keys))
+    uinit = unikernel.kernel != "" and guest == "linux"
+    if not reason:
+        storage.check_filesystems(unikernels.load(guest), unikernel, host, uinit=uinit)
+        return
+
+    with pytest.raises(UnikernelError, match=reason):
+        storage.check_filesystems(unikernels.load(guest), unikernel, host, uinit=uinit)
+
+
+def test_a_given_device_is_a_node_and_is_held_while_the_guest_runs() -> None:
+    keys = {"binary": "/k", "kernel": "", "block": "/dev/a,/dev/b"}
+    unikernel = replace(UNIKERNEL, **keys)
+    kernel, one, two = files("kernel", "disk0", "disk1", kinds=("pvh",))
+    found = (kernel, replace(one, node=(8, 16)), replace(two, node=(8, 32), read_only=True))
+    host, qemu = replace(HOST, files=found, kvm="full"), monitors.load("qemu")
+    built = machine.machine_of(SPEC, unikernel, unikernels.load("linux"), qemu, host, Network())
+    planned = plan.monitor(SPEC, qemu, built, host, Network()).operations
+
+    assert [False, True] == [disk.read_only for disk in built.disks]
+    assert [row for row in planned if row[0] == "node" and "guest" in str(row[1])] == [
+        ("node", "guest/disk0", 0o060666, 8, 16),
+        ("node", "guest/disk1", 0o060666, 8, 32),
+    ]
+    assert ("keep", 2, 7) in planned
+    assert not [row for row in planned if row[0] == "keep" and row[1] == 3]

@@ -45,6 +45,7 @@ class Boot(Record):
     block: bool = False
     interfaces: "tuple[Interface, ...]" = ()  # in the order of the guest's devices
     disks: int = 0  # block devices that are attached
+    places: "tuple[str, ...]" = ()  # where each disk of the image is mounted (Linux), "" for nowhere
     root: str = ""  # what the root file system is on: initrd, block, 9pfs, virtiofs; "" = see initrd and block
     init: str = ""  # of Linux: uinit or urunit, which have a file to read; "" = one that knows the command line only
     version: str = ""  # of the framework (annotation unikernelVersion)
@@ -74,6 +75,7 @@ class Guest(Record):
     roots: "tuple[str, ...]" = ()  # of Boot.root
     uinit: bool = False  # whether urunc's own init can run the program
     filesystems: "tuple[str, ...]" = ()  # that it mounts from a block device, as the kernel names them
+    images: "tuple[str, ...]" = ()  # that it may mount from a block image, too (superblock.name); () = any
     memory_min_mib: int = 0  # it is worth a warning below
     # Solo5: names of its devices in manifests of published images, for images whose manifest cannot be read
     solo5_net: str = ""

@@ -127,6 +127,7 @@ GUEST = Guest(
     roots=("initrd", "block", "9pfs", "virtiofs"),
     uinit=True,
     filesystems=("ext4", "ext3", "ext2"),
+    images=("xfs", "btrfs", "f2fs", "squashfs", "erofs", "iso9660", "vfat"),  # a kernel of the image may have them
     machines=("q35", "microvm", "pc"),
     status=(("qemu", "poweroff"), ("firecracker", "poweroff"), ("cloud-hypervisor", "poweroff")),
 )

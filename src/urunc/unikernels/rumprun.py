@@ -77,6 +77,7 @@ GUEST = Guest(
     disks=1,
     roots=("block",),
     filesystems=("ext2",),
+    images=("ext3", "ufs", "iso9660"),
     solo5_net="tap",
     solo5_block="rootfs",
     machines=("pc",),
