@@ -115,7 +115,7 @@ static int note(int state_fd, const struct group *groups, int count, struct fp_e
     for (int i = 0; i < count; i++) {
         if (strpbrk(groups[i].path, "\n") || strpbrk(groups[i].controllers, " \n"))
             return fp_fail_with(error, EINVAL, "cgroup path", groups[i].path);
-        int depth = groups[i].depth ? groups[i].depth : 1;
+        int depth = groups[i].depth || groups[i].welcome ? groups[i].depth : 1; /* 0: a manager has made it */
         size += (size_t)sprintf(lines + size, "cgroup %s %d %s\n", groups[i].controllers, depth, groups[i].path);
     }
     return fp_journal_add_lines(state_fd, lines, size, error);

@@ -93,7 +93,7 @@ int fp_cgroup_signal(const char *path, int number, struct fp_error *error);
 int fp_cgroup_write(int dirfd, const char *file, const char *value, struct fp_error *error);
 
 /* "CONTROLLERS DEPTH PATH" of a journal: remove the cgroup, and the DEPTH - 1 above it that nobody else uses.
- * With `kill` processes that linger in it are ended. */
+ * With `kill` processes that linger in it are ended.  DEPTH 0: systemd's, which removes it itself once it is empty. */
 int fp_cgroup_undo(const char *words, bool kill, struct fp_error *error);
 
 /* Have the cgroup2 of `dirfd` grant what `rules` say and nothing else (cgroup_devices.c); replaces what we set before.

@@ -15,7 +15,7 @@
 #include <sys/vfs.h>
 #include <time.h>
 
-enum { DEPTH_MAX = 32, WAIT_MS = 10000, STEP_MS = 2 };
+enum { DEPTH_MAX = 32, WAIT_MS = 10000, STEP_MS = 2, MANAGER_MS = 5000 };
 
 static void pause_ms(int ms)
 {
@@ -246,6 +246,20 @@ static int remove_group(const char *path, bool kill, struct fp_error *error)
     return fp_fail_with(error, EBUSY, "remove cgroup", path);
 }
 
+/* Of one that is removed before its manager has looked, the news that it is empty may be lost (kernfs tells by a work
+ * item, which finds no file then): the unit would stay for ever. */
+static int await_manager(const char *path, bool kill, struct fp_error *error)
+{
+    struct fp_error ignored = {0};
+    if (!kill) /* nobody but whom the manager was told of */
+        return 0;
+    for (int waited = 0; waited < MANAGER_MS && is_cgroup(path); waited += STEP_MS) {
+        fp_cgroup_signal(path, SIGKILL, &ignored);
+        pause_ms(STEP_MS);
+    }
+    return is_cgroup(path) ? remove_group(path, kill, error) : 0;
+}
+
 int fp_cgroup_undo(const char *words, bool kill, struct fp_error *error)
 {
     char path[FP_CGROUP_PATH_MAX];
@@ -253,6 +267,8 @@ int fp_cgroup_undo(const char *words, bool kill, struct fp_error *error)
     if (sscanf(words, "%*s %d %n", &depth, &start) != 1 || words[start] != '/' ||
         snprintf(path, sizeof(path), "%s", words + start) >= (int)sizeof(path))
         return 0;
+    if (depth == 0)
+        return is_cgroup(path) ? await_manager(path, kill, error) : 0;
     if (is_cgroup(path) && remove_group(path, kill, error) < 0)
         return -1;
     for (int i = 1; i < depth; i++) {

@@ -55,7 +55,7 @@ def operations(  # noqa: PLR0913, PLR0917  all that decides about them
     `nodes` are the devices that the monitor needs, `overhead_bytes` is what it needs beside the guest's memory.
     """
     writes = limits.writes(spec.resources, overhead_bytes, unified=is_unified(layout))
-    groups = _groups(layout, writes)
+    groups = _groups(layout, writes, scoped=scope.pid > 0)
     if not groups:
         raise HostError("no control groups are mounted here: mount cgroup2 on /sys/fs/cgroup")
     paths = tuple(_path(scope.path or spec.cgroups_path, container_id, group) for group in groups)
@@ -91,13 +91,16 @@ def _operation(write: "Write", number: int) -> "Operation":
     return ("cgroup_write", number, write.files[0], write.values)
 
 
-def _groups(layout: "Layout", writes: "tuple[Write, ...]") -> "Layout":
-    """Return the hierarchies to use: all of version 1 but those of strangers; a cgroup2 beside them if it is needed."""
+def _groups(layout: "Layout", writes: "tuple[Write, ...]", *, scoped: bool) -> "Layout":
+    """Return the hierarchies to use: all of version 1 but those of strangers; a cgroup2 beside them if it is needed.
+
+    It always is for a scope: that is where systemd looks whether anybody is left.
+    """
     known = tuple(entry for entry in layout if "=" not in entry[0] or entry[0] == "name=systemd")
     if len(known) < 2:
         return known
     names = tuple(entry[0] for entry in known if entry[0] != CGROUP2)
-    needed = any(number_of(write.controller, names) < 0 for write in writes)
+    needed = scoped or any(number_of(write.controller, names) < 0 for write in writes)
     return tuple(entry for entry in known if entry[0] != CGROUP2 or needed)
 
 

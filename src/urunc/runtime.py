@@ -244,16 +244,23 @@ class Wanted:
         """Return the operations that make the cgroups of the container; refuse limits that this host cannot keep."""
         if self.host is None:
             raise UnikernelError("an ordinary container has no machine")
-        nodes: tuple[tuple[str, int, int], ...] = ()  # of a process there is no monitor to open any
-        if self.unikernel:
-            nodes = machine.device_nodes(self.unikernel, unikernels.load(self.unikernel.type), chosen, self.host)
+        nodes = self._nodes(chosen, self.host)
         return cgroup.operations(self.spec, container_id, self.host.cgroups, nodes, self.overhead_bytes, scope)
 
-    def scope(self, container_id: str) -> "Scope":
+    def scope(self, chosen: "monitors.Monitor", host: "facts.Host", container_id: str) -> "Scope":
         """Return the scope that systemd is to make, a context manager."""
-        from .systemd import Scope
+        from . import devices, systemd
 
-        return Scope(self.spec.cgroups_path, container_id, self.spec.resources, self.overhead_bytes)
+        resources, unified = self.spec.resources, cgroup.is_unified(host.cgroups)
+        rules = devices.rules(resources.devices, self._nodes(chosen, host))
+        given = systemd.properties(resources, self.overhead_bytes, unified=unified)
+        given += systemd.granted(rules, unified=unified)
+        return systemd.Scope(self.spec.cgroups_path, container_id, given)
+
+    def _nodes(self, chosen: "monitors.Monitor", host: "facts.Host") -> "tuple[tuple[str, int, int], ...]":
+        if self.unikernel is None:
+            return ()  # of a process there is no monitor to open any
+        return machine.device_nodes(self.unikernel, unikernels.load(self.unikernel.type), chosen, host)
 
     def machine(
         self, guest: "unikernels.Guest", chosen: "monitors.Monitor", net: "facts.Network", spec: "Spec | None" = None
@@ -295,7 +302,7 @@ def build(
     guest, chosen, host = prepared
     trace = wanted.trace if request.hands_over else wanted.trace.another("create", request.id)
     if request.systemd_cgroup and not scope.pid:
-        with wanted.scope(request.id) as made:
+        with wanted.scope(chosen, host, request.id) as made:
             return build(request, wanted, prepared, executor, made)
     groups = wanted.groups(chosen, request.id, scope)
     with stored.create(request.root, request.id) as container:

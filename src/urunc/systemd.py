@@ -8,13 +8,16 @@ configuration keeps them.
 import os
 
 from . import cgroup, limits
-from .errors import HostError
+from .errors import HostError, SpecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .devices import Rules
     from .resources import Resources
+
+    Property = tuple[str, tuple[str, object]]  # name, D-Bus signature and value
 
 MANAGER = ("/org/freedesktop/systemd1", "org.freedesktop.systemd1", "org.freedesktop.systemd1.Manager")
 TIMEOUT_S = 30.0
@@ -27,9 +30,9 @@ class Scope:
     `path` is its cgroup below the mounts of the hierarchies, `pid` a process that only waits in it.
     """
 
-    def __init__(self, cgroups_path: str, container_id: str, resources: "Resources", overhead_bytes: int) -> None:
+    def __init__(self, cgroups_path: str, container_id: str, given: "list[Property]") -> None:
         self.slice, self.unit = cgroup.unit_of(cgroups_path, container_id)
-        self.properties = properties(resources, overhead_bytes)
+        self.properties = given
         self.path, self.pid, self._pipe = "", 0, -1
 
     def __enter__(self) -> "cgroup.Scope":
@@ -72,22 +75,53 @@ def _waiting_child() -> "tuple[int, int]":
     return pid, write_end
 
 
-def properties(r: "Resources", overhead_bytes: int) -> "list[tuple[str, tuple[str, object]]]":
+def granted(rules: "Rules", *, unified: bool) -> "list[Property]":
+    """Return which devices may be used as properties: without them systemd grants all of them, at its next occasion.
+
+    Of version 1 there is one list, which systemd writes; cgroup2 asks a program of systemd's and ours.
+    """
+    if rules.allowed:
+        if rules.exceptions and not unified:
+            raise SpecError(
+                "linux.resources.devices: systemd can only keep a list of devices that are allowed: deny all first"
+            )
+        return [("DevicePolicy", ("s", "auto"))]
+    rows = [(_node(kind, major, minor), access) for kind, major, minor, access in rules.exceptions]
+    return [("DevicePolicy", ("s", "strict")), ("DeviceAllow", ("a(ss)", rows))]
+
+
+def _node(kind: str, major: int, minor: int) -> str:
+    name = "char" if kind == "c" else "block"
+    if minor >= 0:
+        if major < 0:
+            what = f"linux.resources.devices: {kind} *:{minor}"
+            raise SpecError(f"{what}: systemd grants no minor of all majors: name one")
+        return f"/dev/{name}/{major}:{minor}"
+    return f"{name}-{'*' if major < 0 else major}"
+
+
+def properties(r: "Resources", overhead_bytes: int, *, unified: bool) -> "list[Property]":
     """Return the limits as properties of a unit (systemd.resource-control(5)) with their D-Bus signatures."""
     memory = r.memory_limit + overhead_bytes if r.memory_limit > 0 else r.memory_limit
     period = r.cpu_period or 100_000
     quota = _INFINITY if r.cpu_quota < 0 else r.cpu_quota * 1_000_000 // period
+    swap = _INFINITY if r.memory_swap < 0 or (memory < 0 and not r.memory_swap) else r.memory_swap - r.memory_limit
     rows = (
         ("MemoryMax", "t", _INFINITY if memory < 0 else memory),
         ("MemoryLow", "t", r.memory_reservation + overhead_bytes if r.memory_reservation > 0 else 0),
-        ("CPUWeight", "t", limits.weight_of(r.cpu_shares) if r.cpu_shares else 0),
+        # systemd has a conversion of its own between the two
+        ("CPUWeight", "t", limits.weight_of(r.cpu_shares) if unified and r.cpu_shares else 0),
+        ("CPUShares", "t", 0 if unified else r.cpu_shares),
         ("CPUQuotaPerSecUSec", "t", quota),
         ("CPUQuotaPeriodUSec", "t", r.cpu_period),
         ("TasksMax", "t", _INFINITY if r.pids_limit < 0 else r.pids_limit),
         ("AllowedCPUs", "ay", _bits(r.cpus)),
         ("AllowedMemoryNodes", "ay", _bits(r.mems)),
     )
-    return [(name, (kind, value)) for name, kind, value in rows if value]
+    found: list[Property] = [(name, (kind, value)) for name, kind, value in rows if value]
+    if r.memory_swap or memory < 0:  # 0 bytes of it are a limit, too
+        found.append(("MemorySwapMax", ("t", swap)))
+    return found
 
 
 def _bits(text: str) -> bytes:
@@ -102,9 +136,11 @@ def _bits(text: str) -> bytes:
     return mask.to_bytes((mask.bit_length() + 7) // 8, "little")
 
 
-def update(cgroups: "tuple[tuple[str, str], ...]", resources: "Resources", overhead_bytes: int) -> None:
+def update(
+    cgroups: "tuple[tuple[str, str], ...]", resources: "Resources", overhead_bytes: int, *, unified: bool
+) -> None:
     """Tell systemd the new limits of the scope that the container's `cgroups` are of."""
-    changed = properties(resources, overhead_bytes)
+    changed = properties(resources, overhead_bytes, unified=unified)
     if changed:
         bus = Bus()
         try:
@@ -134,7 +170,7 @@ class Bus:
         """Return what a method of the manager returns; HostError with its words if it fails."""
         return self._send(MANAGER, method, signature, arguments)
 
-    def start(self, unit: str, given: "list[tuple[str, tuple[str, object]]]") -> None:
+    def start(self, unit: str, given: "list[Property]") -> None:
         """Start a transient unit and wait until it has been; HostError if it has not."""
         path, _, interface = MANAGER
         rule = self._library.MatchRule(type="signal", interface=interface, member="JobRemoved", path=path)

@@ -52,7 +52,7 @@ def update(request: "Request") -> None:
         if request.systemd_cgroup:
             from . import systemd
 
-            systemd.update(groups, wanted, overhead)
+            systemd.update(groups, wanted, overhead, unified=unified)
 
 
 def asked(request: "Request") -> "Resources":

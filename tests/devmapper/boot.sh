@@ -49,15 +49,17 @@ outside() {
 }
 
 devices() {
-  mkdir -p /dev/pts /dev/shm
-  mount -t devpts -o ptmxmode=666 devpts /dev/pts
-  mount -t tmpfs tmpfs /dev/shm
-  mount -t cgroup2 cgroup2 /sys/fs/cgroup
-  for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do
-    echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control
-  done
-  ln -sfn /proc/self/fd /dev/fd
-  for stream in "0 stdin" "1 stdout" "2 stderr"; do ln -sfn /proc/self/fd/$stream; done
+  if [ -z "$SYSTEMD" ]; then
+    mkdir -p /dev/pts /dev/shm
+    mount -t devpts -o ptmxmode=666 devpts /dev/pts
+    mount -t tmpfs tmpfs /dev/shm
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do
+      echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control
+    done
+    ln -sfn /proc/self/fd /dev/fd
+    for stream in "0 stdin" "1 stdout" "2 stderr"; do ln -sfn /proc/self/fd/$stream; done
+  fi
   busybox ip link set lo up
   hostname devmapper
   umount -l /run/host # the host is seen through the overlay only
@@ -92,7 +94,38 @@ TOML
   die "containerd has no devmapper snapshotter"
 }
 
+# None of the host's units is started: not what else the host has installed, nor what an ordinary boot waits for.
+systemd() {
+  local units=/run/systemd/system
+  mkdir -p $units/dbus.{service,socket}.d /run/systemd/system-generators
+  for unit in service socket; do printf '[Unit]\nDefaultDependencies=no\n' >$units/dbus.$unit.d/alone.conf; done
+  for generator in /lib/systemd/system-generators/*; do
+    ln -s /dev/null "/run/systemd/system-generators/${generator##*/}"
+  done
+  cat >$units/command.service <<UNIT
+[Unit]
+DefaultDependencies=no
+Requires=dbus.service
+After=dbus.service
+[Service]
+Type=oneshot
+Environment=HOME=$HOME LC_ALL=C
+ExecStart=/bin/bash $0 $directory command
+UNIT
+  rm -f /.dockerenv # which would have systemd take the machine for a container, and not read the kernel's command line
+  [ -x /lib/systemd/systemd ] || die "no systemd is installed"
+  exec /lib/systemd/systemd </dev/null
+}
+
+command() {
+  devices
+  cd "$CWD" || cd /
+  "${COMMAND[@]}" </dev/null >"$directory/out" 2>"$directory/err"
+  off $?
+}
+
 inside() {
+  [ -z "$SYSTEMD" ] || systemd
   devices
   # without a udevd libdevmapper makes the nodes in /dev/mapper itself
   export DM_DISABLE_UDEV=1 DEVMAPPER_POOL=containerd-pool
@@ -108,4 +141,7 @@ inside() {
   off $status
 }
 
-if [ "$2" = inside ]; then inside; else outside; fi
+case $2 in
+inside | command) $2 ;;
+*) outside ;;
+esac

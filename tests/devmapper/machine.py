@@ -21,6 +21,7 @@ BOOT = Path(__file__).resolve().parent / "boot.sh"
 BOOT_WITHIN_S = 120  # an idle machine takes 5 s
 DISKS = {"data": 4 << 30, "metadata": 64 << 20, "written": 8 << 30}  # bytes, of sparse files
 END_WITHIN_S = 10
+SYSTEMD = ("systemd.unit=command.service", "systemd.log_target=kmsg", "systemd.default_standard_output=null")
 
 Result = subprocess.CompletedProcess[str]
 
@@ -30,18 +31,27 @@ class MachineError(Exception):
 
 
 def run(
-    command: Sequence[str], *, timeout_s: float, memory_mib: int = 1536, fs_type: str = "ext4", cwd: Path | None = None
+    command: Sequence[str],
+    *,
+    timeout_s: float,
+    memory_mib: int = 1536,
+    fs_type: str = "ext4",
+    cwd: Path | None = None,
+    systemd: bool = False,
+    words: tuple[str, ...] = (),
 ) -> Result:
     """Run `command` as root in a new machine; its standard streams are files.
 
     `fs_type` is what the snapshotter makes (ext4, xfs with Debian 12's), "" for a machine without containerd.  The
-    environment has CONTAINERD_ADDRESS, CONTAINERD_SNAPSHOTTER and DEVMAPPER_POOL.
+    there is neither containerd nor a thin pool.  `words` are for the command line of the kernel, and of systemd.
+    there is neither containerd nor a thin pool.  `words` are for the kernel's command line, which systemd reads, too.
     """
     with tempfile.TemporaryDirectory(prefix="urunc-machine-") as name:
         directory = Path(name)
         try:
-            _prepare(directory, command, fs_type, cwd or Path.cwd())
-            ended = _boot(directory, memory_mib, timeout_s)
+            environment = {"FS_TYPE": fs_type, "CWD": str(cwd or Path.cwd()), "SYSTEMD": "1" if systemd else ""}
+            _prepare(directory, command, environment)
+            ended = _boot(directory, memory_mib, timeout_s, (*SYSTEMD, *words) if systemd else words)
         except (OSError, ValueError, subprocess.CalledProcessError) as error:
             raise MachineError(f"no machine: {error}: run ci/setup") from error
         status = _read(directory / "status").strip()
@@ -63,10 +73,9 @@ def unusable() -> str:
     return "" if ended.returncode == 0 else f"true ends with status {ended.returncode}"
 
 
-def _prepare(directory: Path, command: Sequence[str], fs_type: str, cwd: Path) -> None:
-    modules = max(MODULES.iterdir())
-    words = {"MODULES": str(modules), "FS_TYPE": fs_type, "CWD": str(cwd)}
-    lines = [f"{name}={shlex.quote(value)}" for name, value in words.items()]
+def _prepare(directory: Path, command: Sequence[str], environment: dict[str, str]) -> None:
+    environment = {"MODULES": str(max(MODULES.iterdir())), **environment}
+    lines = [f"{name}={shlex.quote(value)}" for name, value in environment.items()]
     (directory / "environment").write_text("\n".join([*lines, f"COMMAND=({shlex.join(command)})", ""]))
     for disk, size in DISKS.items():
         with (directory / disk).open("wb") as file:
@@ -78,12 +87,13 @@ def _prepare(directory: Path, command: Sequence[str], fs_type: str, cwd: Path) -
     )  # fmt: skip
 
 
-def _boot(directory: Path, memory_mib: int, timeout_s: float) -> int | None:
+def _boot(directory: Path, memory_mib: int, timeout_s: float, words: tuple[str, ...]) -> int | None:
     """Return the status of the kernel's process, None if it had to be ended."""
     disks = [f"ubd{number}={directory / name}" for number, name in enumerate(DISKS)]
     line = (
         *(str(KERNEL), f"mem={memory_mib}M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "rw"),
         *(f"init={BOOT}", "umid=machine", f"uml_dir={directory}/", *disks, "con=null", "quiet", "loglevel=4"),
+        *words,
         *("--", str(directory)),
     )
     with (directory / "kernel").open("wb") as log, subprocess.Popen(

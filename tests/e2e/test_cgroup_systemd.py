@@ -1,6 +1,6 @@
 """--systemd-cgroup against a real dbus-daemon, with a stand-in for systemd that makes the cgroups it is asked for.
 
-No systemd runs on the machines of these tests: what only it does (reloads, collecting empty scopes) is not tried here.
+No systemd runs on the machines of these tests: what only it does is tried by tests/devmapper/test_systemd.py.
 """
 
 import json
@@ -17,6 +17,7 @@ from tests.container import KNOWN, orphans, read, until
 from tests.e2e.cgroup_views import View
 
 from urunc import cgroup, systemd
+from urunc.devices import Rules
 from urunc.errors import HostError, SpecError
 from urunc.resources import Resources
 
@@ -82,7 +83,7 @@ def test_a_container_is_in_a_scope(view: View, bundle: Make, calls: Callable[[st
     assert [pid] == orphans()
     if not view.unified:
         assert str(192 << 20) == read(cgroup_of("memory", path) / "memory.limit_in_bytes").strip()
-        assert (192 << 20, 9, 20) == (given["MemoryMax"], given["TasksMax"], given["CPUWeight"])
+        assert (192 << 20, 9, 512) == (given["MemoryMax"], given["TasksMax"], given["CPUShares"])
     view.good("--systemd-cgroup", "start", "c")
     view.good("--systemd-cgroup", "delete", "--force", "c")
     for names in view.hierarchies():
@@ -186,4 +187,23 @@ def test_limits_are_properties_too() -> None:
         ("TasksMax", ("t", 2**64 - 1)),
         ("AllowedCPUs", ("ay", b"\x01\x06")),
         ("AllowedMemoryNodes", ("ay", b"\x02")),
-    ] == systemd.properties(asked, 1 << 20)
+        ("MemorySwapMax", ("t", 2**64 - 1)),
+    ] == systemd.properties(asked, 1 << 20, unified=True)
+
+
+@pytest.mark.parametrize(("unified", "expected"), [(True, ("CPUWeight", 20)), (False, ("CPUShares", 512))])
+def test_a_share_is_what_the_version_counts_in(*, unified: bool, expected: tuple[str, int]) -> None:
+    given = systemd.properties(Resources(cpu_shares=512, memory_limit=1, memory_swap=3), 0, unified=unified)
+
+    assert [("MemoryMax", ("t", 1)), (expected[0], ("t", expected[1])), ("MemorySwapMax", ("t", 2))] == given
+
+
+def test_devices_are_properties_too() -> None:
+    rows = [("c", -1, -1, "m"), ("b", 8, -1, "r"), ("c", 10, 232, "rwm")]
+    allowed = [("char-*", "m"), ("block-8", "r"), ("/dev/char/10:232", "rwm")]
+
+    assert [("DevicePolicy", ("s", "strict")), ("DeviceAllow", ("a(ss)", allowed))] == systemd.granted(
+        Rules(allowed=False, exceptions=tuple(rows)), unified=False
+    )
+    with pytest.raises(SpecError, match=r"c \*:3: systemd grants no minor of all majors"):
+        systemd.granted(Rules(allowed=False, exceptions=(("c", -1, 3, "r"),)), unified=True)
