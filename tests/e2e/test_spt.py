@@ -505,5 +505,6 @@ def test_solo5_guest_ends_alike_under_both(ours: Path, tmp_path: Path, image: Pa
         options = solo5_options(image, tmp_path)
         ends = [execute(tender, "--mem=2", *options, "--", image, argument) for tender in tenders]
 
+    assert -signal.SIGKILL not in {end.status for end in ends}, "the guest did not come to its end"
     assert ends[0].status == ends[1].status
     assert without_times(ends[0].out) == without_times(ends[1].out)

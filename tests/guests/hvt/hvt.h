@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a guest of Solo5's hvt ABI (version 1) on x86-64 needs to know (include/hvt_abi.h of Solo5): it is called in long
- * mode, and asks its tender by writing the address of a struct to an I/O port.  No SSE: nested KVM may emulate. */
+/* What a guest of Solo5's hvt ABI (version 1) on x86-64 needs to know (include/hvt_abi.h of Solo5): it is called in
+ * long mode, and asks its tender by writing the address of a struct to an I/O port.  No SSE: nested KVM may emulate. */
 #pragma once
 
 #include <stddef.h>
@@ -42,10 +42,7 @@ static const struct {
 
 static void ask(int what, volatile void *argument)
 {
-    __asm__ volatile("outl %0, %1"
-                     :
-                     : "a"((uint32_t)(uintptr_t)argument), "d"((uint16_t)(PORT + what))
-                     : "memory");
+    __asm__ volatile("outl %0, %1" : : "a"((uint32_t)(uintptr_t)argument), "d"((uint16_t)(PORT + what)) : "memory");
 }
 
 static void print(const char *text)
@@ -68,4 +65,17 @@ static void end(int status)
     ask(HALT, &halt);
     for (;;)
         __asm__ volatile("hlt");
+}
+
+/* A sector of a block device; 0 = done. */
+static inline int block(int what, uint64_t device, uint64_t offset, void *sector)
+{
+    struct {
+        uint64_t device, offset;
+        void *data;
+        uint64_t size;
+        int32_t result;
+    } request = {device, offset, sector, 512, -1};
+    ask(what, &request);
+    return request.result;
 }
