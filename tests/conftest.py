@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tests import cgroups
 from tests.container import CONFIG, KNOWN, PROGRAM, UNIKERNEL, Runtime, children, end_orphans, merged, write_bundle
 from tests.guests import build
 
 PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
+
+# An example that takes 0.2 s is a busy machine's, no fault.
+settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session", autouse=True)
