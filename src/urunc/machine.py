@@ -104,7 +104,7 @@ def check(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor
     """Raise what `machine_of` would for any network; return notices about what the guest does not get."""
     _check_kernel(chosen, host)
     _type(unikernel, guest, host)
-    _check_memory(spec, host)
+    _check_memory(spec, guest, host)
     _powers_down(unikernel, guest, chosen)
     if network.wanted(unikernel, guest, host) and all(namespace.type != "network" for namespace in spec.namespaces):
         network.refuse_host()
@@ -115,6 +115,14 @@ def check(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor
     storage.check_filesystems(guest, unikernel, host, uinit=boot.init == "uinit")
     guest.words(boot)
     return _payload(spec, guest, chosen, host, boot).notices
+
+
+def copied_bytes(chosen: "Monitor", host: "Host") -> int:
+    """Return how much of kernel and initrd the monitor keeps beside the guest's memory: part of its control group."""
+    kernel = host.files[0]
+    if not set(kernel.kinds) & set(chosen.copies):
+        return 0
+    return max(kernel.extent, kernel.size) + sum([file.size for file in host.files if file.role.startswith("initrd")])
 
 
 def _payload(spec: "Spec", guest: "Guest", chosen: "Monitor", host: "Host", boot: Boot) -> Payload:
@@ -137,7 +145,7 @@ def _powers_down(unikernel: "Unikernel", guest: "Guest", chosen: "Monitor") -> b
 def hints(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "Host") -> "tuple[str, ...]":
     """Return what may become of a machine that was checked: for those who look for the reason of a failure."""
     found = []
-    memory_mib = _memory_mib(spec, host)
+    memory_mib = _memory_mib(spec, guest, host)
     if memory_mib < guest.memory_min_mib:
         found.append(
             f"a {guest.name} guest with {memory_mib} MiB of memory may fail: give it {guest.memory_min_mib} MiB or more"
@@ -162,12 +170,12 @@ def _type(unikernel: "Unikernel", guest: "Guest", host: "Host") -> str:
     return wanted
 
 
-def _check_memory(spec: "Spec", host: "Host") -> None:
+def _check_memory(spec: "Spec", guest: "Guest", host: "Host") -> None:
     """Raise what the monitor would only find out, and say in its own words: kernel and initrd do not fit."""
     kernel = host.files[0]
     loaded = [file.size for file in host.files if file.role.startswith("initrd")]
     needed = max(kernel.extent, kernel.size if "bzimage" in kernel.kinds else 0) + sum(loaded)
-    memory_mib = _memory_mib(spec, host)
+    memory_mib = _memory_mib(spec, guest, host)
     if needed > memory_mib * MIB:
         raise SpecError(
             f"linux.resources.memory.limit leaves {memory_mib} MiB for the guest, whose binary {kernel.name}"
@@ -214,7 +222,7 @@ def _boot(  # noqa: PLR0913, PLR0917  all that a guest may be told
         mount_point=unikernel.block_mount_point,
         hostname=spec.hostname,
         tsc_khz=host.tsc_khz if accelerated == "tcg" else 0,
-        memory_mib=_memory_mib(spec, host),
+        memory_mib=_memory_mib(spec, guest, host),
         vcpus=_vcpus(spec, host),
     )
 
@@ -257,9 +265,9 @@ def _args(spec: "Spec", unikernel: "Unikernel") -> "tuple[str, ...]":
     return spec.args
 
 
-def _memory_mib(spec: "Spec", host: "Host") -> int:
+def _memory_mib(spec: "Spec", guest: "Guest", host: "Host") -> int:
     if not spec.memory_limit_bytes:
-        return host.config.default_memory_mib
+        return max(host.config.default_memory_mib, guest.memory_min_mib)
     if spec.memory_limit_bytes < MIB:
         raise SpecError(f"linux.resources.memory.limit of {spec.memory_limit_bytes} bytes: a guest needs 1 MiB or more")
     return spec.memory_limit_bytes // MIB

@@ -230,6 +230,7 @@ class Wanted:
         machine.check_pair(guest, chosen)
         plan.sandbox(self.spec)
         self.host = facts.host(self.spec, self.unikernel, chosen, self.config)
+        self.overhead_bytes += machine.copied_bytes(chosen, self.host)
         rows = filters(self.spec, chosen, self.host.binary, debug=self.debug)
         owned, mapped = users(self.spec, self.host.files)
         self.host = replace(self.host, filters=rows, owner=owned, idmapped=mapped)

@@ -175,8 +175,25 @@ def hinted(guest: str, monitor: str, *, kvm: str = "full", memory_mib: int = 0, 
 
 
 def test_mewz_with_little_memory_is_hinted_at() -> None:
-    assert ("a mewz guest with 256 MiB of memory may fail: give it 512 MiB or more",) == hinted("mewz", "qemu")
+    assert ("a mewz guest with 256 MiB of memory may fail: give it 512 MiB or more",) == hinted(
+        "mewz", "qemu", memory_mib=256
+    )
     assert () == hinted("mewz", "qemu", memory_mib=512)
+
+
+def test_mewz_without_a_limit_has_what_it_needs() -> None:
+    assert () == hinted("mewz", "qemu")
+    assert 512 == made(solo5("qemu", devices=None), "qemu", guest="mewz").memory_mib
+
+
+def test_copy_of_a_multiboot_kernel_is_counted() -> None:
+    """Memory behind the file is part of it; a bzImage goes where it belongs at once."""
+    host = solo5("qemu")
+    initrd = File(role="initrd", fd=-1, name="/i", kinds=("unknown",), size=4096)
+
+    assert 2 * MIB + 4096 == machine.copied_bytes(monitors.load("qemu"), replace(host, files=(*host.files, initrd)))
+    assert 0 == machine.copied_bytes(monitors.load("qemu"), solo5("hvt"))
+    assert 0 == machine.copied_bytes(monitors.load("hvt"), solo5("hvt"))
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,7 @@ MONITOR = Monitor(
     ),
     nodes=(("dev/null", 1, 3), ("dev/urandom", 1, 9)),
     kernels=("bzimage", "pvh", "multiboot"),
+    copies=("multiboot",),  # hw/i386/multiboot.c: whole, with the memory behind it, for its option ROM to read
     takes_tap="fd",
     powerdown="qmp",
     tap_nodes=TUN,

@@ -76,7 +76,7 @@ class Guest(Record):
     uinit: bool = False  # whether urunc's own init can run the program
     filesystems: "tuple[str, ...]" = ()  # that it mounts from a block device, as the kernel names them
     images: "tuple[str, ...]" = ()  # that it may mount from a block image, too (superblock.name); () = any
-    memory_min_mib: int = 0  # it is worth a warning below
+    memory_min_mib: int = 0  # it is worth a warning below, and what a container without a limit has
     # Solo5: names of its devices in manifests of published images, for images whose manifest cannot be read
     solo5_net: str = ""
     solo5_block: str = ""
