@@ -30,7 +30,10 @@ _SHM = "/dev/" + "shm"
 SCRATCH = (_SHM, "/run", "/tmp")  # noqa: S108  a tmpfs there is for programs of a system, not for one of its own
 _OWN_PLACES = ("/dev", "/dev/pts", _SHM, "/dev/mqueue", "/proc", "/sys")
 # clients add these to every container
-ADDED = ("/etc/resolv.conf", "/etc/hosts", "/etc/hostname", "/dev/termination-log", "/run/.containerenv")
+ADDED = (
+    *("/etc/resolv.conf", "/etc/hosts", "/etc/hostname", "/dev/termination-log", "/run/.containerenv"),
+    "/var/run/secrets/kubernetes.io/serviceaccount",
+)
 
 
 class Volume(Record):

@@ -96,6 +96,8 @@ def payload(  # noqa: PLR0913, PLR0917  all that it is made of
     """Return what the guest gets; SpecError for a mount that it cannot be given."""
     from . import mounts, uinit
 
+    if boot.init == "urunit" and boot.root and boot.initrd:
+        raise UnikernelError("initrd: urunit finds its configuration there, as its root is elsewhere: remove it")
     if boot.init != "uinit" and boot.root in chosen.shares:
         return _on_shared_root(spec, guest, host, boot)
     if boot.init != "uinit":
@@ -190,7 +192,8 @@ def _without_uinit(spec: "Spec", guest: "Guest", host: "Host", boot: "Boot") -> 
     from . import mounts
 
     initrds = [file for file in host.files if file.role.startswith("initrd")]
-    if guest.name not in {"linux", "unikraft"} or not initrds:
+    # an initrd that is not / has been left by the time that anybody would look for a mount
+    if guest.name not in {"linux", "unikraft"} or not initrds or boot.root:
         notices = mounts.refused(spec, guest.name)
         archive = Archive(raw=_urunit(spec, boot)) if boot.init == "urunit" else None
         return Payload(archive=archive, notices=notices)

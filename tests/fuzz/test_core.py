@@ -77,9 +77,7 @@ def seeds_of(name: str, directory: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", [name for name in fuzzers.TARGETS if name != "journal"])
-def test_hostile_bytes_are_refused_or_kept_to_their_word(
-    programs: dict[str, Path], tmp_path: Path, name: str
-) -> None:
+def test_hostile_bytes_are_refused_or_kept_to_their_word(programs: dict[str, Path], tmp_path: Path, name: str) -> None:
     made = tmp_path / "made"
     made.mkdir()
     corpus = corpus_with(tmp_path, name, seeds_of(name, made))

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from tests.unit.test_plan import HOST, SPEC, UNIKERNEL, files
+from tests.unit.test_snapshot import THIN
 
 from urunc import machine, monitors, mounts, plan, shared, storage, unikernels
 from urunc._record import replace
@@ -12,6 +13,7 @@ from urunc.config import Config, KernelConfig
 from urunc.errors import SpecError, UnikernelError
 from urunc.facts import Host, Network
 from urunc.monitors import Machine
+from urunc.snapshot import Backing
 from urunc.unikernels import Interface
 
 CONFIG = Config(
@@ -57,6 +59,7 @@ def made(
     net: Network = NET,
     keys: dict[str, Any] | None = None,
     virtiofsd: str = "",
+    backing: Backing | None = None,
     **changes: Any,
 ) -> tuple[Machine, Host, Spec]:
     guest, chosen = unikernels.load(pair[0]), monitors.load(pair[1])
@@ -70,6 +73,7 @@ def made(
         directories=("/h/secret", "/h/data"),
         targets=("/etc/resolv.conf", "/data"),
         virtiofsd=virtiofsd,
+        backing=backing,
     )
     spec = replace(SPEC, mounts=(*OWN, *volumes), **changes)
     machine.check(spec, unikernel, guest, chosen, host)
@@ -459,3 +463,24 @@ def test_a_given_device_is_a_node_and_is_held_while_the_guest_runs() -> None:
     ]
     assert ("keep", 2, 7) in planned
     assert not [row for row in planned if row[0] == "keep" and row[1] == 3]
+
+
+def test_what_would_be_lost_with_the_initrd_of_a_disk_is_refused() -> None:
+    """It is the kernel's own, which goes on to the disk."""
+    keys = {"binary": "/k", "kernel": "", "initrd": "/i", "mount_rootfs": True}
+    backing = replace(THIN, type="ext4")
+    one, _, _ = made(RESOLV, roles=("kernel", "initrd"), keys=keys, backing=backing)
+
+    assert one.archive is None
+    assert one.snapshot
+    with pytest.raises(SpecError, match="mounts: /run/secret/: a linux guest cannot be given it"):
+        made(SECRET, roles=("kernel", "initrd"), keys=keys, backing=backing)
+    with pytest.raises(UnikernelError, match="initrd: urunit finds its configuration there"):
+        made(roles=("kernel", "initrd"), keys=keys, backing=backing, args=("/urunit", "/app"))
+
+
+def test_uinit_on_a_snapshot_gets_its_volumes() -> None:
+    one, _, _ = made(SECRET, keys={"mount_rootfs": True}, backing=THIN)
+
+    assert ["root ext4 /dev/vda 0 ", "bind /.urunc/volumes/0 /run/secret 3 1"] == lines(one, "root", "bind")
+    assert ["status /dev/vdb"] == lines(one, "status")
