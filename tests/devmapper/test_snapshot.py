@@ -14,6 +14,7 @@ BOUND_S = 2400  # an idle machine takes two minutes
 
 def test_guests_whose_root_is_a_snapshot(uml: None) -> None:
     build.linux_root(build.default_cache())  # the machine has no network
+    build.linux_uinit(build.default_cache())
     build.hello(build.default_cache())
     command = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", str(INSIDE))
 

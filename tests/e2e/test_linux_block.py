@@ -31,7 +31,8 @@ def image(path: Path, kind: str, tree: Path) -> None:
 
 def read(path: Path, name: str) -> str:
     """What a file of an image holds, by debugfs(8)."""
-    return subprocess.run(("/sbin/debugfs", "-R", f"cat {name}", str(path)), capture_output=True, text=True).stdout
+    command = ("/sbin/debugfs", "-R", f"cat {name}", str(path))
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture
@@ -46,8 +47,8 @@ def test_the_root_is_an_image_and_a_second_one_has_its_place(
 ) -> None:
     """Status, a copied mount that is read-only, and what is written is in the images afterwards."""
     root, data = tmp_path / "root", tmp_path / "data"
-    for directory in ("bin", "etc", "proc", "sys", "dev", "data"):
-        (root / directory).mkdir(parents=True)
+    for place in ("bin", "etc", "proc", "sys", "dev", "data"):
+        (root / place).mkdir(parents=True)
     for applet in ("sh", "cat", "awk"):
         shutil.copy(build.BUSYBOX, root / "bin" / applet)
     data.mkdir()

@@ -180,6 +180,21 @@ def linux_root(cache: Path) -> tuple[Path, Path]:
     return directory / "vmlinuz", initrd(cache, modules, ROOT_INIT)
 
 
+def linux_uinit(cache: Path) -> tuple[Path, Path]:
+    """As `linux`; the initrd has the modules for a root file system where uinit finds them, and nothing else."""
+    directory = kernel(cache).parent
+    entries = [Entry(path, stat.S_IFDIR | 0o755) for path in (".urunc", ".urunc/modules")]
+    for number, name in enumerate(ROOT_MODULES):
+        content = (directory / f"{name}.ko").read_bytes()
+        entries.append(Entry(f".urunc/modules/{number:02}-{name}.ko", stat.S_IFREG | 0o644, content))
+    archive = cpio(entries)
+
+    def make(made: Path) -> None:
+        (made / "initrd").write_bytes(archive)
+
+    return directory / "vmlinuz", cached(cache, f"initrd-{hashlib.sha256(archive).hexdigest()[:16]}", make) / "initrd"
+
+
 def station(cache: Path) -> Path:
     """The spt guest `net` for the command line of a MirageOS container, which it says first: `--ipv4=A/N ... COUNT`.
 
