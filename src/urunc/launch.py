@@ -153,10 +153,21 @@ def advised(error: OSError) -> UruncError:
     advice = {
         errno.ENOSYS: ": urunc needs Linux 5.14 or later, without a filter around it",
         errno.EPERM: ": urunc needs to run as root with CAP_SYS_ADMIN",
+        errno.ENOSPC: _full(getattr(error, "step", "")),
+        errno.EDQUOT: ": free some space there",
     }.get(error.errno or 0, "")
     if getattr(error, "step", "") == "error running hook":
         return SpecError(f"error running hook: {error.filename}")
     return HostError(explained(error) + advice)
+
+
+def _full(step: str) -> str:
+    """Return what to do where there is no space: an initrd is bounded by the memory that it is unpacked into."""
+    if step == "write the guest's initrd":
+        return ": it may be as large as the guest's memory: raise linux.resources.memory.limit, or share what is copied"
+    if step == "copy":  # a boot file, into memory of the size that it had
+        return ": it is larger than it was a moment ago: try again"
+    return ": free some space there"
 
 
 def write_pid(path: str, pid: int) -> None:

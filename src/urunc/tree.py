@@ -52,7 +52,8 @@ def prepare(  # noqa: PLR0913, PLR0917 - lookup's arguments, and what a build ne
             raise HostError(f"{cache}/{tree} was changed, or what it is made from is changing: remove it and try again")
         _point(cache, name, tree)
     except OSError as error:
-        raise HostError(f"cannot prepare a tree for {binary} in {cache}: {words(error)}") from error
+        advice = ": free some space there" if error.errno == errno.ENOSPC else ""
+        raise HostError(f"cannot prepare a tree for {binary} in {cache}: {words(error)}{advice}") from error
     return f"{cache}/{tree}"
 
 

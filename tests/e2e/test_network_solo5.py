@@ -85,9 +85,7 @@ def test_solo5_hvt_answers_at_the_containers_address(
     assert before == lan.state()
 
 
-def test_solo5_hvt_has_network_and_disks(
-    runtime: Runtime, lan: Lan, make: Make, hvt_guests: dict[str, Path]
-) -> None:
+def test_solo5_hvt_has_network_and_disks(runtime: Runtime, lan: Lan, make: Make, hvt_guests: dict[str, Path]) -> None:
     """A guest that declares both, and copies from disk to disk before it answers."""
     lan.usual()
     keys = {**HVT, "block": "/source,/target", "solo5BlkDev": "source"}
