@@ -6,6 +6,7 @@
 #include "journal.h"
 #include "netns.h"
 #include "network.h"
+#include "state.h"
 #include "tap.h"
 
 #include <stdio.h>
@@ -37,7 +38,7 @@ int fp_link_create(struct fp_sandbox *sandbox, const struct fp_operation *operat
 {
     const union fp_argument *argument = operation->arguments;
     const char *tap = argument[1].text, *interface = argument[2].text;
-    char path[64], made[FP_DEVICE_NAME_MAX];
+    char path[64], made[FP_DEVICE_NAME_MAX], id[FP_PATH_MAX];
     int netlink, tun;
     snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)sandbox->pid);
     if (fp_netns_open(path, &netlink, &tun, error) < 0)
@@ -53,7 +54,8 @@ int fp_link_create(struct fp_sandbox *sandbox, const struct fp_operation *operat
     struct fp_redirect redirect = {.interface = (int)argument[3].integer,
                                    .tap = tap,
                                    .mtu = (uint32_t)argument[4].integer,
-                                   .owner = {(int)sandbox->pid, sandbox->start_time}};
+                                   .owner = {(int)sandbox->pid, sandbox->start_time},
+                                   .container = fp_state_name(sandbox->state_fd, id)};
     if (note(sandbox, netlink, interface, tap, error) < 0 || fp_tap_create(tun, tap, &options, made, error) < 0 ||
         fp_network_redirect(netlink, &redirect, error) < 0)
         return -1;

@@ -190,7 +190,7 @@ bool fp_network_has_links(int pid)
 
 void fp_network_read_owner(const struct rtattr *alias, struct fp_owner *ret)
 {
-    char text[64];
+    char text[IFALIASZ];
     int pid;
     unsigned long long start;
     fp_netlink_text(alias, text, sizeof(text));

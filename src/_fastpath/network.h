@@ -96,8 +96,10 @@ struct fp_redirect {
     int interface;         /* its index */
     const char *tap;       /* its name */
     uint32_t mtu;          /* for the tap */
-    struct fp_owner owner; /* written on the tap, so that it can be told from one whose guest has ended: see */
-};                         /* fp_network_stale; 0 0 = do not */
+    struct fp_owner owner; /* written on the tap, so that it can be told from one whose guest has ended: see
+                              fp_network_stale; 0 0 = do not */
+    const char *container; /* its id, for people: on the tap too; NULL = do not */
+};
 
 /* Ask for the tap's mtu and owner, and for no IPv6 address of its own, which would speak to the guest as a stranger:
  * two requests, of which the second may fail. */

@@ -56,12 +56,13 @@ static int replace_qdisc(int netlink, int index, const char *name, struct fp_err
 void fp_network_set_tap(struct fp_netlink_batch *batch, int index, const struct fp_redirect *redirect)
 {
     struct ifinfomsg header = {.ifi_index = index};
-    char alias[64];
+    char alias[IFALIASZ];         /* an id that is too long for it is cut */
     const uint8_t no_address = 1; /* IN6_ADDR_GEN_MODE_NONE of <linux/if_link.h> */
     fp_netlink_request(batch, "set mtu", redirect->tap, RTM_SETLINK, 0, &header, sizeof(header));
     fp_netlink_put(batch, IFLA_MTU, &redirect->mtu, sizeof(redirect->mtu));
     if (redirect->owner.pid) {
-        snprintf(alias, sizeof(alias), "urunc %d %llu", redirect->owner.pid, (unsigned long long)redirect->owner.start);
+        snprintf(alias, sizeof(alias), "urunc %d %llu %s", redirect->owner.pid,
+                 (unsigned long long)redirect->owner.start, redirect->container ? redirect->container : "");
         fp_netlink_put_text(batch, IFLA_IFALIAS, alias);
     }
     fp_netlink_request(batch, "set address mode", redirect->tap, RTM_SETLINK, 0, &header, sizeof(header));

@@ -20,6 +20,7 @@
 #define PORTS "ports" /* the set: protocol . port */
 
 enum { NAME_MAX_ = 64, STALE_MAX = 16, SET_ID = 1, SADDR = 12, DADDR = 16, DPORT = 2 }; /* offsets in the headers */
+enum { COMMENT = 0, COMMENT_MAX = 128 }; /* NFTNL_UDATA_TABLE_COMMENT of libnftnl: type, length, text, NUL */
 
 static void name_table(const struct fp_owner *owner, char *ret)
 {
@@ -47,10 +48,17 @@ static void limit(struct fp_netlink_batch *batch, uint16_t type)
     fp_netlink_silence(batch);
 }
 
-static void add_table(struct fp_netlink_batch *batch, const char *table)
+static void add_table(struct fp_netlink_batch *batch, const char *table, const char *container)
 {
     request(batch, "add nftables table", table, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL);
     fp_netlink_put_text(batch, NFTA_TABLE_NAME, table);
+    if (!container)
+        return;
+    char comment[2 + COMMENT_MAX] = {COMMENT};
+    snprintf(comment + 2, COMMENT_MAX, "%s", container);
+    size_t size = strlen(comment + 2) + 1;
+    comment[1] = (char)size;
+    fp_netlink_put(batch, NFTA_TABLE_USERDATA, comment, 2 + size);
 }
 
 static void add_chain(struct fp_netlink_batch *batch, const char *table, const char *name, uint32_t hook,
@@ -166,8 +174,8 @@ static void match_network(struct fp_netlink_batch *batch, uint32_t offset, const
     compare(batch, NFT_CMP_EQ, value, size);
 }
 
-/* To an address of the namespace, and to a port of the set. */
-static void match_ports(struct fp_netlink_batch *batch)
+/* To an address of the namespace, */
+static void match_local(struct fp_netlink_batch *batch)
 {
     const uint32_t local = RTN_LOCAL;
     struct expression made = begin(batch, "fib");
@@ -176,12 +184,30 @@ static void match_ports(struct fp_netlink_batch *batch)
     put_u32(batch, NFTA_FIB_FLAGS, NFTA_FIB_F_DADDR);
     end(batch, made);
     compare(batch, NFT_CMP_EQ, &local, sizeof(local));
+}
+
+/* and to a port of the set. */
+static void match_ports(struct fp_netlink_batch *batch)
+{
+    match_local(batch);
     load_meta(batch, NFT_META_L4PROTO, NFT_REG32_00);
     load_payload(batch, NFT_PAYLOAD_TRANSPORT_HEADER, DPORT, sizeof(uint16_t), NFT_REG32_01);
-    made = begin(batch, "lookup");
+    struct expression made = begin(batch, "lookup");
     fp_netlink_put_text(batch, NFTA_LOOKUP_SET, PORTS);
     put_u32(batch, NFTA_LOOKUP_SET_ID, SET_ID);
     put_u32(batch, NFTA_LOOKUP_SREG, NFT_REG32_00);
+    end(batch, made);
+}
+
+static void accept_packet(struct fp_netlink_batch *batch)
+{
+    struct expression made = begin(batch, "immediate");
+    put_u32(batch, NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
+    uint32_t data = fp_netlink_nest(batch, NFTA_IMMEDIATE_DATA);
+    uint32_t verdict = fp_netlink_nest(batch, NFTA_DATA_VERDICT);
+    put_u32(batch, NFTA_VERDICT_CODE, NF_ACCEPT);
+    fp_netlink_nest_end(batch, verdict);
+    fp_netlink_nest_end(batch, data);
     end(batch, made);
 }
 
@@ -198,15 +224,45 @@ static void translate(struct fp_netlink_batch *batch, uint32_t address)
     end(batch, made);
 }
 
+/* What a socket of the namespace waits for, or has a connection for, is not the guest's: asked anew for each
+ * connection, so that a side-car may come later.  From inside nobody can be asked: there the socket found is the
+ * client's. */
+static void add_rules_for_all_ports(struct fp_netlink_batch *batch, const char *table, const struct fp_rules *rules)
+{
+    static const uint8_t protocols[] = {IPPROTO_TCP, IPPROTO_UDP};
+    uint32_t list;
+    begin_rule(batch, table, "prerouting", &list);
+    match_device(batch, NFT_META_IIF, NFT_CMP_NEQ, rules->tap);
+    struct expression made = begin(batch, "socket");
+    put_u32(batch, NFTA_SOCKET_KEY, NFT_SOCKET_TRANSPARENT);
+    put_u32(batch, NFTA_SOCKET_DREG, NFT_REG_1);
+    end(batch, made);
+    accept_packet(batch);
+    fp_netlink_nest_end(batch, list);
+    for (size_t i = 0; i < sizeof(protocols); i++) {
+        begin_rule(batch, table, "prerouting", &list);
+        match_device(batch, NFT_META_IIF, NFT_CMP_NEQ, rules->tap);
+        match_local(batch);
+        load_meta(batch, NFT_META_L4PROTO, NFT_REG_1);
+        compare(batch, NFT_CMP_EQ, &protocols[i], sizeof(protocols[i]));
+        translate(batch, rules->guest);
+        fp_netlink_nest_end(batch, list);
+    }
+}
+
 static void add_destination_rules(struct fp_netlink_batch *batch, const char *table, const struct fp_rules *rules)
 {
     uint32_t list;
-    add_chain(batch, table, "prerouting", NF_INET_PRE_ROUTING, NF_IP_PRI_NAT_DST);
+    add_chain(batch, table, "prerouting", NF_INET_PRE_ROUTING, NF_IP_PRI_NAT_DST - !rules->all_ports);
     begin_rule(batch, table, "prerouting", &list);
     match_device(batch, NFT_META_IIF, NFT_CMP_EQ, rules->tap);
     match_network(batch, DADDR, &rules->gateway, sizeof(rules->gateway));
     translate(batch, htonl(INADDR_LOOPBACK));
     fp_netlink_nest_end(batch, list);
+    if (rules->all_ports) {
+        add_rules_for_all_ports(batch, table, rules);
+        return;
+    }
     begin_rule(batch, table, "prerouting", &list);
     match_device(batch, NFT_META_IIF, NFT_CMP_NEQ, rules->tap);
     match_ports(batch);
@@ -248,12 +304,16 @@ int fp_rules_create(int netfilter, const struct fp_rules *rules, struct fp_error
     name_table(&rules->owner, table);
     fp_netlink_batch_init(&batch);
     limit(&batch, NFNL_MSG_BATCH_BEGIN);
-    add_table(&batch, table);
+    add_table(&batch, table, rules->container);
     add_ports(&batch, table, rules);
     add_destination_rules(&batch, table, rules);
     add_source_rules(&batch, table, rules);
     limit(&batch, NFNL_MSG_BATCH_END);
-    return fp_netlink_execute(netfilter, &batch, error);
+    int status = fp_netlink_execute(netfilter, &batch, error);
+    if (status < 0 && rules->all_ports && error->number == ENOENT) /* nft_socket */
+        return fp_fail_with(error, ENOENT, "this kernel's nftables cannot look for sockets",
+                            "name the guest's ports by the annotation com.urunc.unikernel.ports");
+    return status;
 }
 
 static int remove_table(int netfilter, const char *table, struct fp_error *error)

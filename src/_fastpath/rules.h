@@ -17,11 +17,14 @@ struct fp_rules {
     uint32_t gateway, guest; /* IPv4 addresses of the tap and of the guest, in network order */
     int port_count;
     struct fp_port ports[FP_PORTS_MAX]; /* of the namespace's own addresses, loopback too, that are the guest's */
+    bool all_ports; /* instead: whatever comes from outside for a port of TCP or UDP at which nobody listens here */
     struct fp_owner owner;
+    const char *container; /* its id, a comment of the table; NULL: none */
 };
 
 /* Make the table, in one transaction.  The guest's connections leave with the namespace's address; those to the gateway
- * reach the namespace's loopback, where side-cars listen; those of anybody to a port of `ports` reach the guest. */
+ * reach the namespace's loopback, where side-cars listen; those of anybody to a port of `ports` reach the guest, before
+ * another guest that has all of them. */
 int fp_rules_create(int netfilter, const struct fp_rules *rules, struct fp_error *error);
 
 /* Remove the table of an owner; none is no failure. */

@@ -9,6 +9,7 @@
 #include "netns.h"
 #include "network.h"
 #include "rules.h"
+#include "state.h"
 #include "tap.h"
 
 #include <arpa/inet.h>
@@ -16,7 +17,7 @@
 #include <linux/ip.h>
 #include <stdio.h>
 
-enum { NUMBERS = 3 }; /* gateway, prefix, guest; then ports: protocol << 16 | number */
+enum { NUMBERS = 3 }; /* gateway, prefix, guest; then ports: protocol << 16 | number, or a single 0 for all */
 
 struct share {
     struct fp_redirect tap;
@@ -34,7 +35,8 @@ static int read_numbers(const union fp_argument *argument, struct share *ret, st
     ret->rules.gateway = htonl((uint32_t)numbers[0]);
     ret->prefix = (int)numbers[1];
     ret->rules.guest = htonl((uint32_t)numbers[2]);
-    for (uint64_t i = NUMBERS; i < argument->count; i++)
+    ret->rules.all_ports = argument->count == NUMBERS + 1 && !numbers[NUMBERS];
+    for (uint64_t i = NUMBERS; i < argument->count && !ret->rules.all_ports; i++)
         ret->rules.ports[ret->rules.port_count++] = (struct fp_port){(uint8_t)(numbers[i] >> 16), (uint16_t)numbers[i]};
     return 0;
 }
@@ -108,11 +110,13 @@ static int make(struct fp_sandbox *sandbox, struct share *share, int netlink, in
     snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)sandbox->pid);
     _cleanup_close_ int netfilter = fp_netns_netfilter(path, error);
     if (netfilter < 0 || refuse_taken(netlink, share, error) < 0 || fp_rules_clean(netfilter, error) < 0 ||
+        fp_rules_destroy(netfilter, &share->tap.owner, error) < 0 || /* of a start that was killed */
         note(sandbox, netlink, share, error) < 0 || fp_tap_create(tun, share->tap.tap, options, made, error) < 0 ||
         fp_network_index(netlink, share->tap.tap, &share->index, error) < 0)
         return -1;
     share->rules.tap = share->index;
     share->rules.owner = share->tap.owner;
+    share->rules.container = share->tap.container;
     if (set_up(netlink, share, error) < 0)
         return -1;
     return fp_rules_create(netfilter, &share->rules, error);
@@ -121,12 +125,13 @@ static int make(struct fp_sandbox *sandbox, struct share *share, int netlink, in
 int fp_share_create(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error)
 {
     const union fp_argument *argument = operation->arguments;
-    char path[64];
+    char path[64], id[FP_PATH_MAX];
     int netlink, tun;
     struct share share = {.tap = {.tap = argument[1].text,
                                   .interface = (int)argument[3].integer,
                                   .mtu = (uint32_t)argument[4].integer,
-                                  .owner = {(int)sandbox->pid, sandbox->start_time}},
+                                  .owner = {(int)sandbox->pid, sandbox->start_time},
+                                  .container = fp_state_name(sandbox->state_fd, id)},
                           .interface = argument[2].text};
     struct fp_tap_options options = {
         .uid = argument[5].integer, .gid = FP_TAP_ANY_ID, .persist = true, .vnet_header = (int)argument[6].integer};

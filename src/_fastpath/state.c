@@ -11,6 +11,7 @@
 #include "protocol.h"
 #include "snapshot.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -52,6 +53,17 @@ int fp_state_read(int state_fd, struct fp_state *ret, struct fp_error *error)
         return -1;
     }
     return 0;
+}
+
+const char *fp_state_name(int state_fd, char ret[FP_PATH_MAX])
+{
+    char link[32], path[PATH_MAX];
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", state_fd);
+    ssize_t length = readlink(link, path, sizeof(path) - 1);
+    path[length > 0 ? length : 0] = '\0';
+    const char *slash = strrchr(path, '/');
+    snprintf(ret, FP_PATH_MAX, "%.*s", FP_PATH_MAX - 1, slash ? slash + 1 : "");
+    return ret;
 }
 
 static int replace_file(int state_fd, const char *name, const char *temporary, const void *first, size_t first_size,

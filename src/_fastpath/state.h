@@ -54,6 +54,9 @@ const char *fp_status_name(enum fp_status status);
 /* The OCI state as JSON text, malloc'd; pid 0 when stopped. */
 char *fp_state_json(const struct fp_state *state, enum fp_status status);
 
+/* The id of the container whose state directory this is, for people; cut to fit into `ret`, "" if it is not known. */
+const char *fp_state_name(int state_fd, char ret[FP_PATH_MAX]);
+
 /* An open file description lock on the byte of `<root>/.lock` that `id` hashes to; closing the descriptor or dying
  * releases it.  EAGAIN after `timeout_ms`.  Two ids on one byte only wait for each other. */
 int fp_state_lock(int root_fd, const char *id, int timeout_ms, struct fp_error *error);

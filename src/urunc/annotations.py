@@ -19,6 +19,9 @@ SHARES = ("9pfs", "virtiofs")  # of the rootfs with a guest that mounts it by it
 INITS = ("urunc", "image")  # what runs the program of a Linux guest
 _ANNOTATIONS = "annotations of config.json"
 _FILE = "urunc.json"
+# Knative's two containers of a pod, by containerd's CRI: the one looks for the other at a fixed address
+USER_CONTAINER = ("io.kubernetes.cri.container-name", "user-container")
+QUEUE_PROXY = ("io.kubernetes.cri.container-name", "queue-proxy")
 _OF_POD = ("network", "ports")  # what a pod's annotations say of all its containers, whatever they are
 _MANDATORY = ("unikernelType", "hypervisor", "binary")
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")  # as Go's strconv.ParseBool

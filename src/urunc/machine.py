@@ -5,6 +5,7 @@ The one rule: what cannot be given is refused here, before anything is made.
 
 from . import network, snapshot, storage
 from ._record import replace
+from .annotations import USER_CONTAINER
 from .errors import HostError, SpecError, UnikernelError
 from .monitors import EXIT_CODES, Disk, Machine
 from .payload import Payload, init_of, payload, root_kind, shared_root
@@ -23,7 +24,6 @@ MIB = 1 << 20
 LIMITED_CPU = "host,arch-capabilities=off"  # nested KVM says that it has this register (MSR 0x10a), and fails to set it
 STATUS = "/guest/status/sector"  # in the monitor's root: FP_COMPANION_SECTOR
 BUTTON = "/guest/button/socket"  # the same: of the monitors that make it
-STATIC = ("io.kubernetes.cri.container-name", "user-container")  # of Knative
 
 
 def check_pair(guest: "Guest", chosen: "Monitor") -> None:
@@ -88,7 +88,7 @@ def placed(spec: "Spec", unikernel: "Unikernel", net: "Network") -> "Network":
 
     The latter for Knative's user-container, where the annotation `network` says shared, and beside guests of others.
     """
-    static = STATIC in spec.annotations
+    static = USER_CONTAINER in spec.annotations
     if net.is_host:
         network.refuse_host()
     if not net.interfaces or unikernel.network == "alone":
@@ -97,7 +97,7 @@ def placed(spec: "Spec", unikernel: "Unikernel", net: "Network") -> "Network":
         return net
     from . import subnet
 
-    return subnet.placed(unikernel, net, static=static)
+    return subnet.placed(unikernel.ports or (subnet.knative_port(spec.env) if static else ""), net, static=static)
 
 
 def check(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "Host") -> "tuple[str, ...]":

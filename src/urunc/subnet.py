@@ -8,22 +8,23 @@ from .errors import UnikernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .annotations import Unikernel
     from .facts import Network
     from .unikernels import Interface
 
-STATIC_GATEWAY, STATIC_GUEST, STATIC_PREFIX = 0xAC100101, 0xAC100102, 24  # 172.16.1.1, 172.16.1.2
+STATIC_GATEWAY, STATIC_GUEST, STATIC_PREFIX = 0xAC100101, 0xAC100102, 24  # 172.16.1.1,
+STATIC_ADDRESS = "172.16.1.2"
 BASES = (0xAC100200, 0xC0A8D900, 0x0AD7D900)  # 172.16.2.0, 192.168.217.0, 10.215.217.0: /24, of which a guest has a /30
 PREFIX = 30
 PROTOCOLS = {"tcp": 6, "udp": 17}
 PORTS_MAX = 64
+ALL_PORTS = 0  # instead of ports: whatever nobody else listens at
 
 
-def placed(unikernel: "Unikernel", net: "Network", *, static: bool) -> "Network":
+def placed(wanted: str, net: "Network", *, static: bool) -> "Network":
     """Return the network as the guest is to have it: one private interface instead of the container's.
 
-    `static`: the subnet that Knative's queue-proxy knows.  The annotation `ports` has those ports of the container's
-    addresses that reach the guest.
+    `static`: the subnet that Knative's queue-proxy knows.  `wanted` (the annotation `ports`) has those ports of the
+    container's addresses that reach the guest; the first guest that has none gets what nobody else listens at.
     """
     main = net.interfaces[0]
     if not main.ipv4:
@@ -36,7 +37,7 @@ def placed(unikernel: "Unikernel", net: "Network", *, static: bool) -> "Network"
         gateway = _base(net.interfaces) + 4 * number + 1
         guest, prefix = gateway + 1, PREFIX
     inside = replace(main, ipv4=((_text(guest), prefix),), ipv6=(), gateway4=_text(gateway), gateway6="")
-    numbers = (gateway, prefix, guest, *ports(unikernel.ports))
+    numbers = (gateway, prefix, guest, *(ports(wanted) or (() if net.taps else (ALL_PORTS,))))
     return replace(net, interfaces=(inside,), indexes=net.indexes[:1], private=numbers)
 
 
@@ -53,6 +54,12 @@ def ports(text: str) -> "tuple[int, ...]":
     if len(set(found)) > PORTS_MAX:
         raise ValueError(text)
     return tuple(sorted(set(found)))
+
+
+def knative_port(env: "tuple[str, ...]") -> str:
+    """Return the port that Knative has told user-container to listen at, "" if it has not."""
+    value = next((entry[5:] for entry in env if entry.startswith("PORT=")), "")
+    return value if value.isascii() and value.isdecimal() and 0 < int(value) < 1 << 16 else ""
 
 
 def _base(interfaces: "tuple[Interface, ...]") -> int:

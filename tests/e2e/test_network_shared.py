@@ -3,12 +3,16 @@
 The one rule: whatever is not the guests' goes on as it was.
 """
 
+import json
 import os
+import shutil
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,10 +145,63 @@ def test_the_user_container_of_knative(runtime: Runtime, pod: Lan, make: Make) -
 
     assert f"told --ipv4=172.16.1.2/24 --ipv4-gateway=172.16.1.1 {FOR_EVER}\n" in read(output)
     assert ["172.16.1.1"] == witness(pod.inside)["tap0_urunc"]["addresses"]
+    assert alias(pod.inside, "tap0_urunc").endswith(" c")
     assert 1 == pinged(pod.inside, "172.16.1.2")
     assert 1 == len(tables(pod.inside))
     runtime.good("delete", "--force", "c")
     assert before == everything(pod)
+
+
+def alias(namespace: str, link: str) -> str:
+    shown = subprocess.run(["ip", "-n", namespace, "-j", "link", "show", link], capture_output=True, check=True).stdout
+    return str(json.loads(shown)[0]["ifalias"])
+
+
+def test_without_ports_a_guest_has_those_that_nobody_else_has(runtime: Runtime, pod: Lan, make: Make) -> None:
+    """Side-cars may come before the guest or after it; connections of theirs that are open stay theirs."""
+    before = everything(pod)
+    with (
+        side_car(pod.inside, ADDRESS, 9000, "the first\n"),
+        side_car(pod.outside, GATEWAY, 9001, "outside\n"),
+        opened(pod.inside, socket.AF_INET, socket.SOCK_STREAM) as open_one,
+    ):
+        open_one.settimeout(30)
+        open_one.connect((GATEWAY, 9001))
+        _, output = started(runtime, server(make, keys={**LINUX, "network": "shared"}), "serving")
+        open_one.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert open_one.recv(1 << 16).endswith(b"outside\n")
+        with side_car(pod.inside, "0.0.0.0", 9002, "the second\n"):
+            assert b"the first\n" == page_of(pod.outside, ADDRESS, "/", 9000)
+            assert b"the second\n" == page_of(pod.outside, ADDRESS, "/", 9002)
+            assert b"the second\n" == page_of(pod.inside, "127.0.0.1", "/", 9002)
+            assert PAGE == page_of(pod.outside, ADDRESS, "/index.html")
+            assert PAGE == page_of(pod.inside, "172.16.2.2", "/index.html")
+    assert "serving" in read(output)
+    runtime.good("delete", "--force", "c")
+    assert before == everything(pod)
+
+
+def test_knatives_pod(runtime: Runtime, pod: Lan, make: Make) -> None:
+    """queue-proxy is told where the guest is, and finds it at the loopback's port, too, which is PORT of the guest."""
+    started(runtime, server(make, "PORT=80", annotations=KNATIVE), "serving", "user")
+    probe = 'SERVING_READINESS_PROBE={"tcpSocket":{"port":80,"host":"127.0.0.1"}}'
+    pages = "for host in $REDIRECT_IP 127.0.0.1; do wget -qO- $host/index.html; done"
+    script = f"set -e; echo $SERVING_READINESS_PROBE; {pages}"
+    proxy = make(
+        *("/bin/busybox", "sh", "-c", script),
+        guest=Path("/bin/busybox"),
+        keys={"network": "shared"},
+        annotations={"io.kubernetes.cri.container-name": "queue-proxy"},
+        process={"env": [probe, "PATH=/bin"]},
+        mounts=[{"destination": "/proc", "type": "proc", "source": "proc"}],
+    )
+    (proxy / "rootfs/bin").mkdir()
+    for name in ("busybox", "wget", "sh"):
+        shutil.copy(proxy / "rootfs/guest", proxy / "rootfs/bin" / name)
+    ended = runtime("run", "--bundle", proxy, "proxy")
+
+    assert '{"tcpSocket":{"port":80,"host":"172.16.1.2"}}\n' + 2 * PAGE.decode() == ended.stdout, ended.stderr
+    assert 0 == ended.returncode
 
 
 def test_an_overlapping_network_is_avoided(runtime: Runtime, lan: Lan, make: Make) -> None:

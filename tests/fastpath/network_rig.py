@@ -34,7 +34,9 @@ struct fp_network {
     int tap_count; struct fp_tap_link taps[16]; struct fp_route route4, route6;
 };
 struct fp_choice { int count, interfaces[16]; };
-struct fp_redirect { int interface; const char *tap; uint32_t mtu; struct fp_owner owner; };
+struct fp_redirect {
+    int interface; const char *tap; uint32_t mtu; struct fp_owner owner; const char *container;
+};
 struct fp_stale { int tap_count, taps[16], interface_count, interfaces[16]; };
 struct fp_tap_options { int64_t uid, gid; bool persist; int vnet_header; unsigned offload; bool multi_queue; };
 int fp_network_discover(int netlink, struct fp_network *ret, struct fp_error *error);
@@ -88,6 +90,7 @@ class Core:
         self.ffi: Any = FFI()
         self.ffi.cdef(DECLARATIONS)
         self.c: Any = self.ffi.dlopen(str(LIBRARY))
+        self.networks: list[Any] = []  # what is part of one does not keep it (cffi)
 
     def call(self, name: str, *arguments: Any) -> int:
         error = self.ffi.new("struct fp_error *")
@@ -102,6 +105,7 @@ class Core:
 
     def discover(self, netlink: int) -> Any:
         network = self.ffi.new("struct fp_network *")
+        self.networks.append(network)
         self.call("fp_network_discover", netlink, network)
         return network
 

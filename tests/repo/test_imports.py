@@ -31,7 +31,7 @@ LAYERS = (
     {"annotations", "cgroup", "monitors", "unikernels"},
     {"bundle", "credentials", "delegate", "documents", "hooks", "kvm", "network", "seccomp", "snapshot", "state"},
     {"blocks", "storage", "userns"},
-    {"shared", "tsc"},
+    {"knative", "shared", "tsc"},
     {"payload"},
     {"machine", "plan", "systemd"},
     {"facts", "terminal"},

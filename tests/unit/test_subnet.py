@@ -1,8 +1,5 @@
 """The private subnet of a guest that shares its namespace: which addresses it has, and which ports are its."""
 
-from dataclasses import dataclass
-from typing import Any
-
 import pytest
 
 from urunc import subnet
@@ -23,18 +20,9 @@ ETH0 = Interface(
 ETH1 = Interface(name="eth1", mac="02:00:00:00:09:03", ipv4=(("10.8.0.2", 24),))
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What of the annotations counts here."""
-
-    network: str = "shared"
-    ports: str = ""
-
-
 def placed(*interfaces: Interface, static: bool = False, ports: str = "", taps: tuple[str, ...] = ()) -> Network:
     net = Network(interfaces=interfaces, indexes=tuple(range(2, 2 + len(interfaces))), taps=taps)
-    asked: Any = Asked(ports=ports)
-    return subnet.placed(asked, net, static=static)
+    return subnet.placed(ports, net, static=static)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +53,7 @@ def test_the_address_that_knative_knows() -> None:
     net = placed(ETH0, static=True)
 
     assert ((("172.16.1.2", 24),), "172.16.1.1") == (net.interfaces[0].ipv4, net.interfaces[0].gateway4)
-    assert (0xAC100101, 24, 0xAC100102) == net.private
+    assert (0xAC100101, 24, 0xAC100102) == net.private[:3]
 
 
 @pytest.mark.parametrize(
@@ -91,6 +79,17 @@ def test_no_subnet_is_left() -> None:
 
 def test_ports() -> None:
     assert (6 << 16 | 80, 6 << 16 | 443, 17 << 16 | 53) == placed(ETH0, ports="443, 80/tcp,53/udp,80").private[3:]
+
+
+def test_without_ports_the_first_guest_has_those_that_nobody_has() -> None:
+    assert (subnet.ALL_PORTS,) == placed(ETH0).private[3:]
+    assert () == placed(ETH0, taps=("tap0_urunc",)).private[3:]
+
+
+def test_the_port_that_knative_tells() -> None:
+    assert "8080" == subnet.knative_port(("A=1", "PORT=8080", "PORT=9"))
+    for env in ((), ("PORT=",), ("PORT=x",), ("PORT=0",), ("PORT=65536",), ("PORTS=1",)):
+        assert "" == subnet.knative_port(env)
 
 
 @pytest.mark.parametrize("text", ["x", "80,", "-1", "80/icmp", "65536", "0", "\u0661", "8 0x"])
