@@ -142,29 +142,42 @@ static int make_directories(const char *path, int depth, struct fp_error *error)
     return 0;
 }
 
-/* A new cpuset of version 1 has no cpus and no memory, and takes no process: it gets what the one above has. */
-static int fill_cpuset(char *path, size_t mount, struct fp_error *error)
+enum { CPUSET_FILES = 2 };
+static const char *const cpuset_files[CPUSET_FILES] = {"cpuset.cpus", "cpuset.mems"};
+
+/* A new cpuset of version 1 has no cpus and no memory, and takes no process: it gets what the one above has.  Returns
+ * by `ret` what is in the files now, to be freed, NULL for what could not be read. */
+static int fill_cpuset(char *path, size_t mount, char **ret, struct fp_error *error)
 {
-    static const char *const files[] = {"cpuset.cpus", "cpuset.mems"};
     _cleanup_close_ int directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (directory < 0)
         return fp_fail(error, "open cgroup", path);
-    for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
-        _cleanup_free_ char *own = fp_cgroup_read(directory, files[i]);
-        if (!own)
-            return fp_fail(error, files[i], path);
-        if (*own != '\n' || strlen(path) <= mount)
-            continue;
-        char *slash = strrchr(path, '/');
-        *slash = '\0';
-        int status = fill_cpuset(path, mount, error);
-        _cleanup_close_ int above = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        _cleanup_free_ char *value = above < 0 ? NULL : fp_cgroup_read(above, files[i]);
-        *slash = '/';
-        if (status < 0 || !value || fp_cgroup_write(directory, files[i], value, error) < 0)
-            return fp_fail(error, files[i], path);
+    for (int i = 0; i < CPUSET_FILES; i++)
+        if (!(ret[i] = fp_cgroup_read(directory, cpuset_files[i])))
+            return fp_fail(error, cpuset_files[i], path);
+    if ((*ret[0] != '\n' && *ret[1] != '\n') || strlen(path) <= mount)
+        return 0;
+    char *above[CPUSET_FILES] = {NULL}, *slash = strrchr(path, '/');
+    *slash = '\0';
+    int status = fill_cpuset(path, mount, above, error);
+    *slash = '/';
+    for (int i = 0; i < CPUSET_FILES; i++) {
+        bool empty = *ret[i] == '\n';
+        if (status == 0 && empty && fp_cgroup_write(directory, cpuset_files[i], above[i], error) < 0)
+            status = fp_fail(error, cpuset_files[i], path);
+        free(empty ? ret[i] : above[i]);
+        ret[i] = empty ? above[i] : ret[i];
     }
-    return 0;
+    return status;
+}
+
+static int inherit_cpuset(char *path, size_t mount, struct fp_error *error)
+{
+    char *values[CPUSET_FILES] = {NULL};
+    int status = fill_cpuset(path, mount, values, error);
+    for (int i = 0; i < CPUSET_FILES; i++)
+        free(values[i]);
+    return status;
 }
 
 /* " +cpu +io" of "cpu io\n". */
@@ -246,7 +259,7 @@ static int make_group(struct fp_cgroups *cgroups, int state_fd, struct group *gr
     }
     if (status)
         return fp_fail_with(error, ENOENT, "create cgroup", group->path);
-    if (has_controller(group->controllers, "cpuset") && fill_cpuset(group->path, group->mount, error) < 0)
+    if (has_controller(group->controllers, "cpuset") && inherit_cpuset(group->path, group->mount, error) < 0)
         return -1;
     if (fp_cgroup_is_unified(group->controllers) && enable_controllers(group->path, group->mount, error) < 0)
         return -1;

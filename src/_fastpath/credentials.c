@@ -58,9 +58,12 @@ static int set_user(int64_t uid, int64_t gid, struct fp_error *error)
 
 static int set_bounding_set(int64_t keep, struct fp_error *error)
 {
-    for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
-        if (!(keep >> capability & 1) && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0)
+    for (int capability = 0; capability < 64; capability++)
+        if (!(keep >> capability & 1) && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0) {
+            if (errno == EINVAL && capability) /* the kernel knows no more */
+                break;
             return fp_fail(error, "prctl", "PR_CAPBSET_DROP");
+        }
     return 0;
 }
 

@@ -15,10 +15,12 @@
 #include "vhost.h"
 
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <time.h>
 
 static void drop_slot(int *slots, int64_t slot)
 {
@@ -221,6 +223,7 @@ int fp_enter_exec(const struct fp_operation *operation, const int *slots, int no
     const union fp_argument *argument = operation->arguments;
     bool by_slot = operation->code == FP_OP_EXEC_SLOT;
     const char *name = by_slot ? "the monitor" : argument[0].text;
+    static const sigset_t no_signals; /* handlers go by execve(2); SIGPIPE alone was ignored */
     const char **argv = calloc(argument[1].count + 1, sizeof(*argv));
     const char **environment = calloc(argument[2].count + 1, sizeof(*environment));
     if (!argv || !environment)
@@ -230,8 +233,12 @@ int fp_enter_exec(const struct fp_operation *operation, const int *slots, int no
     char path[4096];
     if (!by_slot && fp_program_find(name, environment, path, sizeof(path), error) < 0)
         return -1;
-    fp_default_signals();
-    const struct fp_error none = {0};
+    if (signal(SIGPIPE, SIG_DFL) == SIG_ERR || sigprocmask(SIG_SETMASK, &no_signals, NULL) < 0)
+        return fp_fail(error, "signals", name);
+    struct fp_error none = {0};
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    snprintf(none.path, sizeof(none.path), "%lld%09ld", (long long)now.tv_sec, now.tv_nsec);
     fp_send_result(notify_fd, &none); /* a caller that died meanwhile is no reason to stop */
     if (fp_filters_load(error) < 0)
         return -1;

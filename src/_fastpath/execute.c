@@ -31,38 +31,6 @@ extern const char fp_init_image_start[], fp_init_image_end[];
 
 enum { STACK_SIZE = 64 << 10, SCRATCH_FD = 64 };
 
-void fp_sandbox_init(struct fp_sandbox *sandbox, int state_fd)
-{
-    *sandbox =
-        (struct fp_sandbox){.state_fd = state_fd, .sync_fd = -1, .start_fd = -1, .pidfd = -1, .network_lock = -1};
-    for (int i = 0; i < 3; i++)
-        sandbox->streams[i] = -1;
-    for (int i = 0; i < FP_SLOT_COUNT; i++)
-        sandbox->slots[i] = -1;
-    fp_cgroups_init(&sandbox->cgroups);
-}
-
-void fp_sandbox_deinit(struct fp_sandbox *sandbox)
-{
-    if (sandbox->sync_fd >= 0 && sandbox->pidfd >= 0) {
-        fp_pidfd_send_signal(sandbox->pidfd, SIGKILL);
-        siginfo_t info;
-        while (waitid((idtype_t)P_PIDFD, (id_t)sandbox->pidfd, &info, WEXITED) < 0 && errno == EINTR)
-            ;
-    }
-    fp_close_guard(&sandbox->sync_fd);
-    fp_close_guard(&sandbox->start_fd);
-    fp_close_guard(&sandbox->pidfd);
-    fp_close_guard(&sandbox->network_lock);
-    for (int i = 0; i < FP_SLOT_COUNT; i++)
-        fp_close_guard(&sandbox->slots[i]);
-    for (int i = 0; i < sandbox->join_count; i++)
-        fp_close_guard(&sandbox->joins[i].fd);
-    fp_cgroups_deinit(&sandbox->cgroups);
-    free(sandbox->network_path);
-    fp_sandbox_init(sandbox, sandbox->state_fd);
-}
-
 static int open_namespace(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error)
 {
     const char *path = operation->arguments[1].text;
@@ -285,6 +253,14 @@ static int await_reply(struct fp_sandbox *sandbox, struct fp_error *error)
     return -1;
 }
 
+static int await_ready(struct fp_sandbox *sandbox, struct fp_error *error)
+{
+    if (!sandbox->ready && await_reply(sandbox, error) < 0)
+        return -1;
+    sandbox->ready = true;
+    return 0;
+}
+
 static int start_init(struct fp_sandbox *sandbox, uint64_t namespaces, struct fp_error *error)
 {
     int pair[2];
@@ -296,8 +272,9 @@ static int start_init(struct fp_sandbox *sandbox, uint64_t namespaces, struct fp
         return fp_fail(error, "socketpair", NULL);
     _cleanup_close_ int theirs = pair[1];
     sandbox->sync_fd = pair[0];
-    _cleanup_close_ int image = fp_sealed_memfd("urunc-init", fp_init_image_start,
-                                                (size_t)(fp_init_image_end - fp_init_image_start), true, error);
+    static struct fp_sealed_image kept = {.busy = ATOMIC_FLAG_INIT};
+    _cleanup_close_ int image = fp_sealed_image(&kept, "urunc-init", fp_init_image_start,
+                                                (size_t)(fp_init_image_end - fp_init_image_start), error);
     if (image < 0)
         return -1;
     char *stacks = mmap(NULL, 2 * STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
@@ -313,9 +290,9 @@ static int start_init(struct fp_sandbox *sandbox, uint64_t namespaces, struct fp
     close(fp_take_fd(&theirs)); /* or its end of file would never come */
     fp_close_guard(&sandbox->start_fd);
     sandbox->start_fd = -1;
-    if (await_reply(sandbox, error) < 0)
-        return -1;
-    return namespaces & CLONE_NEWTIME ? fp_timens_check(sandbox->pid, error) : 0;
+    if (!(namespaces & CLONE_NEWTIME))
+        return 0; /* it gets ready while we go on */
+    return await_ready(sandbox, error) < 0 ? -1 : fp_timens_check(sandbox->pid, error);
 }
 
 static void unlock_network(struct fp_sandbox *sandbox)
@@ -328,7 +305,8 @@ static int send_plan(struct fp_sandbox *sandbox, const void *bytes, size_t size,
 {
     struct fp_request request = {.kind = FP_KEEP, .plan_size = (uint32_t)size};
     _cleanup_close_ int plan = fp_sealed_memfd("urunc-plan", bytes, size, false, error);
-    if (plan < 0 || fp_send_request(sandbox->sync_fd, &request, plan, sandbox->slots, error) < 0)
+    if (plan < 0 || await_ready(sandbox, error) < 0 ||
+        fp_send_request(sandbox->sync_fd, &request, plan, sandbox->slots, error) < 0)
         return -1;
     return await_reply(sandbox, error);
 }
@@ -365,6 +343,8 @@ static int execute_operation(struct fp_sandbox *sandbox, const struct fp_operati
         return fp_cgroups_operation(&sandbox->cgroups, sandbox->state_fd, operation, error);
     case FP_OP_CLONE:
         return start_init(sandbox, (uint64_t)operation->arguments[0].integer, error);
+    case FP_OP_READY:
+        return await_ready(sandbox, error);
     default:
         return fp_root_operation(sandbox, operation, error);
     }
@@ -393,8 +373,8 @@ int fp_sandbox_execute(struct fp_sandbox *sandbox, const void *bytes, size_t siz
 int fp_sandbox_release(struct fp_sandbox *sandbox, struct fp_error *error)
 {
     struct fp_request request = {.kind = FP_COMMIT};
-    if (fp_send_request(sandbox->sync_fd, &request, -1, NULL, error) < 0 || await_reply(sandbox, error) < 0)
+    if (await_ready(sandbox, error) < 0 || fp_send_request(sandbox->sync_fd, &request, -1, NULL, error) < 0)
         return -1;
-    close(fp_take_fd(&sandbox->sync_fd));
+    fp_sandbox_drop(sandbox); /* what was sent is received all the same */
     return 0;
 }

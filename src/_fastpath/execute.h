@@ -26,6 +26,7 @@ struct fp_sandbox {
     pid_t pid;
     uint64_t start_time;
     int streams[3]; /* borrowed: standard input, output and error of the container; -1 = the caller's own */
+    bool ready;     /* urunc-init has said that it is */
     int slots[FP_SLOT_COUNT];
     struct fp_join joins[FP_JOINS_MAX];
     int join_count;
@@ -38,6 +39,9 @@ void fp_sandbox_init(struct fp_sandbox *sandbox, int state_fd);
 /* Close everything; a urunc-init that was not released is killed and reaped first. */
 void fp_sandbox_deinit(struct fp_sandbox *sandbox);
 
+/* Close everything but the pidfd: what was needed to make the container would be held for all its life. */
+void fp_sandbox_drop(struct fp_sandbox *sandbox);
+
 /* Execute the stages sandbox and root of a plan; a plan that has later stages is then given to urunc-init, which
  * keeps it for start.  `slots` are borrowed (numbered from 1; duplicates are kept). */
 int fp_sandbox_execute(struct fp_sandbox *sandbox, const void *bytes, size_t size, const int *slots, int slot_count,
@@ -46,7 +50,7 @@ int fp_sandbox_execute(struct fp_sandbox *sandbox, const void *bytes, size_t siz
 /* Take the lock of the container's network namespace (netns.h), which fp_sandbox_execute gives up (link.c). */
 int fp_sandbox_lock_network(struct fp_sandbox *sandbox, struct fp_error *error);
 
-/* From here on the container lives without its maker: urunc-init waits for start. */
+/* From here on the container lives without its maker: urunc-init waits for start.  All descriptors but the pidfd go. */
 int fp_sandbox_release(struct fp_sandbox *sandbox, struct fp_error *error);
 
 /* Operations of stage root (root.c, link.c, console.c, initrd.c). */

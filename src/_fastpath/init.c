@@ -98,10 +98,10 @@ static int serve_create(struct fp_plan *ret)
             run_stage(&plan, FP_STAGE_WAIT, -1, &error);
         }
         fp_close_guard(&plan_fd);
+        if (request.kind == FP_COMMIT && !error.number)
+            break;
         if (fp_send_result(FP_SYNC_FD, &error) < 0 || error.number)
             _exit(1);
-        if (request.kind == FP_COMMIT)
-            break;
     }
     close(FP_SYNC_FD);
     return -1;

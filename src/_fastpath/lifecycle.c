@@ -11,18 +11,27 @@
 #include "sealed.h"
 #include "snapshot.h"
 
+#include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 
 enum { END_WAIT_MS = 10000 };
 
-static uint64_t now_ns(void)
+static uint64_t now_ns(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* On our monotonic clock: that of a time namespace has an offset, so what is sent is of the wall clock. */
+static uint64_t moment_of(const struct fp_error *result)
+{
+    uint64_t sent = strtoull(result->path, NULL, 10), now = now_ns(CLOCK_REALTIME), ago = now - sent;
+    return now_ns(CLOCK_MONOTONIC) - (sent && sent <= now ? ago : 0);
 }
 
 /* What urunc-init says first: it is about to execute the monitor, but for the rootfs that we have to unmount. */
@@ -37,14 +46,25 @@ static int receive_first(int fd, int state_fd, int *hold, struct fp_error *ret, 
     return fp_receive_result(fd, ret, error);
 }
 
+/* The result stays in the socket until its end: it alone is no reason to wake up.  Not so where init may ask for the
+ * rootfs. */
+static void await_end(int fd)
+{
+    struct pollfd one = {.fd = fd}; /* no events: POLLHUP alone */
+    while (poll(&one, 1, -1) < 0 && errno == EINTR)
+        ;
+}
+
 static int await_exec(int fd, int state_fd, int *hold, uint64_t *entered_ns, struct fp_error *error)
 {
     struct fp_error result;
+    if (faccessat(state_fd, FP_SNAPSHOT, F_OK, 0) < 0)
+        await_end(fd);
     int received = receive_first(fd, state_fd, hold, &result, error);
     if (received == 0)
         return fp_fail_with(error, ECONNRESET, "start", "urunc-init ended before it ran the monitor");
     if (received > 0 && result.number == 0) {
-        *entered_ns = now_ns();
+        *entered_ns = moment_of(&result);
         received = fp_receive_result(fd, &result, error); /* end of file: execve closed it */
         if (received == 0)
             return 0;
@@ -101,7 +121,7 @@ int fp_lifecycle_start_as(int state_fd, struct fp_state *state, const void *plan
     fp_snapshot_forget(state_fd);
     unlinkat(state_fd, FP_SOCKET, 0);
     state->record.status = FP_RUNNING;
-    return fp_state_write(state_fd, state, error);
+    return fp_state_publish(state_fd, state, error);
 }
 
 int fp_lifecycle_exec(struct fp_sandbox *sandbox, struct fp_error *error)

@@ -22,6 +22,7 @@
     X(USER_NAMESPACE, "user_namespace", "ss")          /* uid_map, gid_map: one to join */                             \
     X(TIME_OFFSETS, "time_offsets", "s")               /* timens_offsets, of a time namespace to be made */            \
     X(CLONE, "clone", "i") /* CLONE_NEW* flags of the namespaces to make; starts urunc-init */                         \
+    X(READY, "ready", "") /* wait until it has cut its mounts off from the host's: for hooks, which may add to them */ \
     X(ROOT, "root", "iis") /* size in bytes, mode, SELinux label ("": none): a detached tmpfs in FP_SLOT_ROOT */       \
     X(DIRECTORY, "directory", "si")    /* path in the root, mode */                                                    \
     X(FILE, "file", "sib")             /* path in the root, mode, content */                                           \

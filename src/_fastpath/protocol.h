@@ -2,13 +2,14 @@
 /* What the caller and urunc-init say to each other.
  *
  * Two sequenced-packet sockets.  *sync* lives during create: the caller sends struct fp_request (a plan as a sealed
- * memfd, then the descriptors of its slots), init answers each with a struct fp_error.  End of file before FP_COMMIT
- * means that the caller died: init exits, so that a half-made container cannot outlive its maker.  *start* is the
- * listening socket in the state directory: it serves one start, whose connection carries the result: a zero
- * struct fp_error just before execve, one that is not zero if a step failed; end of file after the zero one alone is
- * success.  Before that one init may ask by a zero one with the step FP_RELEASE for the rootfs to be
- * unmounted (snapshot.h), and waits for FP_RELEASED.  The request that begins it may carry a plan, whose stages enter
- * and exec then take the place of the kept ones. */
+ * memfd, then the descriptors of its slots), init says once that it is ready and answers each but FP_COMMIT with a
+ * struct fp_error.  End of file before FP_COMMIT means that the caller died: init exits, so that a half-made container
+ * cannot outlive its maker.  *start* is the listening socket in the state directory: it serves one start, whose
+ * connection carries the result: a zero struct fp_error just before execve, with the moment (ns since 1970, decimal) as
+ * its path, or one that is not zero if a step failed; end of file after the zero one alone is success.  Before that one
+ * init may ask by a zero one with the step FP_RELEASE for the rootfs to be unmounted (snapshot.h), and waits for
+ * FP_RELEASED.  The request that begins it may carry a plan, whose stages enter and exec then take the place of the
+ * kept ones. */
 #pragma once
 
 #include "error.h"

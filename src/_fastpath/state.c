@@ -87,7 +87,12 @@ int fp_state_write(int state_fd, const struct fp_state *state, struct fp_error *
     size_t size = (size_t)record.head_size + record.tail_size;
     if (replace_file(state_fd, "record", "record.new", &record, sizeof(record), state->text, size, error) < 0)
         return -1;
-    _cleanup_free_ char *json = fp_state_json(state, record.status);
+    return record.status == FP_CREATING ? 0 : fp_state_publish(state_fd, state, error);
+}
+
+int fp_state_publish(int state_fd, const struct fp_state *state, struct fp_error *error)
+{
+    _cleanup_free_ char *json = fp_state_json(state, state->record.status);
     if (!json)
         return fp_fail(error, "write", "state.json");
     return replace_file(state_fd, "state.json", "state.json.new", json, strlen(json), "\n", 1, error);

@@ -42,8 +42,11 @@ void fp_state_deinit(struct fp_state *state);
 /* ENOENT: no record here (another runtime's container, or half a directory).  EINVAL: not a record of ours. */
 int fp_state_read(int state_fd, struct fp_state *ret, struct fp_error *error);
 
-/* Write `record` and `state.json`, each atomically. */
+/* Write `record` and, once there is a container, `state.json`, each atomically. */
 int fp_state_write(int state_fd, const struct fp_state *state, struct fp_error *error);
+
+/* Write `state.json` alone: what comes after FP_CREATED the record need not say, it is looked at. */
+int fp_state_publish(int state_fd, const struct fp_state *state, struct fp_error *error);
 
 /* What is true now: a process that ended, is a zombie or has another start time is stopped; the waiting urunc-init
  * is created whatever a start that was killed has written. */

@@ -144,7 +144,10 @@ def cgroup_devices(dirfd: int, rules: Sequence[int]) -> None:
     """Have the cgroup2 `dirfd` grant devices by `rules` (devices.words), and by nothing that was set before."""
 
 def write_state(state_fd: int, status: str, pid: int, start_time: int, flags: int, head: str, tail: str) -> None:
-    """Write record and state.json, each atomically.  `head` and `tail` are the JSON around pid and status."""
+    """Write the record and, once there is a container, state.json, each atomically.
+
+    `head` and `tail` are the JSON around pid and status.
+    """
 
 def lock(root_fd: int, container_id: str, timeout_ms: int) -> int:
     """Take the lock of a container id; return a descriptor whose close releases it.  BlockingIOError after the time."""

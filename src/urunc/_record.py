@@ -78,5 +78,10 @@ class Record(metaclass=_RecordType):
 
 def replace(record: "_Any", **changes: "Any") -> "_Any":
     """Return a copy of `record` with `changes` made; TypeError for a field it does not have."""
-    values = {field: getattr(record, field) for field in record.__slots__}
-    return type(record)(**(values | changes))
+    made = object.__new__(type(record))
+    put = object.__setattr__
+    for field in record.__slots__:
+        put(made, field, changes.pop(field) if field in changes else getattr(record, field))
+    if changes:
+        raise TypeError(f"{type(record).__name__} has no {', '.join(changes)}")
+    return made

@@ -10,6 +10,7 @@ from . import _fastpath, listing, runtime, spans
 from ._record import replace
 from .container import Container, told
 from .errors import StateError, UnikernelError
+from .repeated import Repeated
 from .request import Request
 from .streams import DEVNULL, Streams
 
@@ -103,7 +104,7 @@ class Template:
     def __init__(self, request: Request) -> None:
         with told():
             self._request = request
-            self._wanted = runtime.Wanted(request)
+            self._wanted = Repeated(request)
             if self._wanted.unikernel is None:
                 raise UnikernelError(f"{request.bundle} asks for no unikernel: give it to runc or crun yourself")
             self._prepared = self._wanted.prepare()

@@ -47,22 +47,31 @@ def unit_of(cgroups_path: str, container_id: str) -> "tuple[str, str]":
     return parent, name if name.endswith(".slice") else f"{prefix}-{name}.scope" if prefix else f"{name}.scope"
 
 
-def operations(  # noqa: PLR0913, PLR0917  all that decides about them
-    spec: "Spec", container_id: str, layout: "Layout", nodes: "devices.Nodes", overhead_bytes: int, scope: Scope = NONE
-) -> "tuple[Operation, ...]":
-    """Return the operations that make the container's cgroups and put its limits into force.
+def settings(
+    spec: "Spec", layout: "Layout", nodes: "devices.Nodes", overhead_bytes: int, *, scoped: bool = False
+) -> "tuple[Layout, tuple[Operation, ...]]":
+    """Return the hierarchies that a container is in and what puts its limits into force, whatever its id.
 
-    `nodes` are the devices that the monitor needs, `overhead_bytes` is what it needs beside the guest's memory.
+    `nodes` are the devices that the monitor needs, `overhead_bytes` is what it needs beside the guest's memory;
+    `scoped` is whether systemd makes the cgroup.
     """
     writes = limits.writes(spec.resources, overhead_bytes, unified=is_unified(layout))
-    groups = _groups(layout, writes, scoped=scope.pid > 0)
+    groups = _groups(layout, writes, scoped=scoped)
     if not groups:
         raise HostError("no control groups are mounted here: mount cgroup2 on /sys/fs/cgroup")
-    paths = tuple(_path(scope.path or spec.cgroups_path, container_id, group) for group in groups)
-    made = ("cgroup", tuple(group[0] for group in groups), tuple(group[1] for group in groups), paths, scope.pid)
     names = tuple(group[0] for group in groups)
     written = [_operation(write, _number(write, names)) for write in writes]
-    return (made, *written, *_devices(spec.resources, names, nodes))
+    return groups, (*written, *_devices(spec.resources, names, nodes))
+
+
+def made(spec: "Spec", container_id: str, groups: "Layout", scope: Scope = NONE) -> "Operation":
+    """Return the operation that makes the cgroups of one container."""
+    wanted = scope.path or spec.cgroups_path
+    inner = _clean(wanted or container_id)
+    if not inner:
+        raise SpecError(f"linux.cgroupsPath {wanted!a} is the root of the hierarchies: name a cgroup below it")
+    paths = tuple([_clean(_base(wanted, group)) + inner for group in groups])
+    return ("cgroup", tuple([group[0] for group in groups]), tuple([group[1] for group in groups]), paths, scope.pid)
 
 
 def is_unified(layout: "Layout") -> bool:
@@ -104,19 +113,14 @@ def _groups(layout: "Layout", writes: "tuple[Write, ...]", *, scoped: bool) -> "
     return tuple(entry for entry in known if entry[0] != CGROUP2 or needed)
 
 
-def _path(wanted: str, container_id: str, group: "tuple[str, str, str, str]") -> str:
-    """Return a path below the mount: that of the spec, or one below where we are ourselves, as runc does."""
+def _base(wanted: str, group: "tuple[str, str, str, str]") -> str:
+    """Return what a path is below: the mount if the spec says where, else where we are ourselves, as runc does."""
     controllers, _, root, own = group
     if wanted[:1] == "/":
-        base = ""
-    else:
-        base = own[len(root.rstrip("/")) :] if _is_below(own, root) else ""
-        if controllers == CGROUP2:  # a cgroup with processes of its own hands no controllers down
-            base = base.rpartition("/")[0]
-    inner = _clean(wanted or container_id)
-    if not inner:
-        raise SpecError(f"linux.cgroupsPath {wanted!a} is the root of the hierarchies: name a cgroup below it")
-    return _clean(base) + inner
+        return ""
+    base = own[len(root.rstrip("/")) :] if _is_below(own, root) else ""
+    # a cgroup with processes of its own hands no controllers down
+    return base.rpartition("/")[0] if controllers == CGROUP2 else base
 
 
 def _is_below(path: str, top: str) -> bool:
@@ -125,6 +129,8 @@ def _is_below(path: str, top: str) -> bool:
 
 def _clean(path: str) -> str:
     """Return `path` absolute, without empty parts, and with no `..` that leads out; "" for the root."""
+    if path in ("", "/"):
+        return ""
     parts: list[str] = []
     for part in path.split("/"):
         if part == "..":

@@ -40,6 +40,8 @@ def inside(
 
     `pid` is that of the container's process in the container's pid namespace.
     """
+    if not spec.create_container and not spec.start_container:
+        return (), ()
     creating, created = (state(spec, container_id, status, pid) for status in ("creating", "created"))
     return (
         tuple(_operation(hook, creating, -1, spec.bundle) for hook in spec.create_container),

@@ -83,18 +83,18 @@ class Launch:
             state.write_hooks(container, spec)  # before the record, which says that they are there
         self.write("creating")
         self.trace.mark("plan and state directory")
-        self.sandbox.execute(_fastpath.pack(plan.sandbox(spec, groups).operations))
+        self.make_sandbox(groups)
         self.trace.mark("sandbox: clone with namespaces")
-        text = hooks.state(spec, container.id, "creating", self.sandbox.pid)
-        hooks.run(spec.prestart, text, spec.bundle)
-        hooks.run(spec.create_runtime, text, spec.bundle)
+        if spec.prestart or spec.create_runtime:
+            text = hooks.state(spec, container.id, "creating", self.sandbox.pid)
+            hooks.run(spec.prestart, text, spec.bundle)
+            hooks.run(spec.create_runtime, text, spec.bundle)
         if self.has_network and not facts.is_new_network(spec):
             self.sandbox.lock_network()  # what is found there holds until it is changed
             self.network = facts.network(spec, self.sandbox.pid)
         self._expect(host)
         self.trace.mark("hooks and network")
-        whole = self.plan(chosen, host, machine(self.network))
-        self.sandbox.execute(_fastpath.pack(whole.operations), tuple(file.fd for file in whole.files))
+        self.make_root(chosen, host, machine)
         self.trace.mark("root of the monitor")
         self.write("created")
         if self.request.pid_file:
@@ -110,6 +110,15 @@ class Launch:
         if self.has_network and not found.interfaces and not found.is_host and self.request.verb == "create":
             self.network = facts.Network(taps=found.taps, may_come=True)
             self.flags |= _fastpath.FLAG_LATE | (_fastpath.FLAG_WAITS if host.devices else 0)
+
+    def make_sandbox(self, groups: "tuple[tuple[object, ...], ...]") -> None:
+        """Have stage sandbox executed."""
+        self.sandbox.execute(_fastpath.pack(plan.sandbox(self.spec, groups).operations))
+
+    def make_root(self, chosen: "Monitor", host: "Host", machine: "Callable[[facts.Network], Machine]") -> None:
+        """Have stage root executed and the rest kept by urunc-init."""
+        whole = self.plan(chosen, host, machine(self.network))
+        self.sandbox.execute(_fastpath.pack(whole.operations), tuple(file.fd for file in whole.files))
 
     def plan(self, chosen: "Monitor", host: "Host", machine: "Machine") -> plan.Plan:
         """Return how urunc-init becomes the monitor of `machine`, in the network that was found."""

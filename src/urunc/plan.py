@@ -43,7 +43,7 @@ class Plan(Record):
 
 
 def sandbox(spec: "Spec", groups: "tuple[Operation, ...]" = ()) -> Plan:
-    """Return what must exist before hooks and CNI can run: cgroups (cgroup.operations) and namespaces, with
+    """Return what must exist before hooks and CNI can run: cgroups (cgroup.made, cgroup.settings) and namespaces, with
     urunc-init waiting in them.
     """
     joins: list[Operation] = []
@@ -60,7 +60,8 @@ def sandbox(spec: "Spec", groups: "tuple[Operation, ...]" = ()) -> Plan:
     if offsets and not flags & CLONE_NEW["time"]:
         raise SpecError("linux.timeOffsets need a new time namespace: add time to linux.namespaces")
     joins += [("time_offsets", offsets)] if offsets else []
-    return Plan(operations=(("stage", "sandbox"), *groups, *joins, ("clone", flags)))
+    ready = (("ready",),) if spec.prestart or spec.create_runtime else ()
+    return Plan(operations=(("stage", "sandbox"), *groups, *joins, ("clone", flags), *ready))
 
 
 def late_joins(spec: "Spec") -> "list[Operation]":

@@ -207,7 +207,7 @@ class Wanted:
         self.host: facts.Host | None = None
         self.hints: tuple[str, ...] = ()  # about what may become of the guest
         self.notices: tuple[str, ...] = ()  # about what the container is not
-        self.maker = Launch
+        self.maker: Callable[..., Launch] = Launch
 
     def __enter__(self) -> "Wanted":
         return self
@@ -243,10 +243,17 @@ class Wanted:
         self, chosen: "monitors.Monitor", container_id: str, scope: "cgroup.Scope" = cgroup.NONE
     ) -> "tuple[tuple[object, ...], ...]":
         """Return the operations that make the cgroups of the container; refuse limits that this host cannot keep."""
+        where, written = self.settings(chosen, scoped=scope.pid > 0)
+        return (cgroup.made(self.spec, container_id, where, scope), *written)
+
+    def settings(
+        self, chosen: "monitors.Monitor", *, scoped: bool
+    ) -> "tuple[cgroup.Layout, tuple[tuple[object, ...], ...]]":
+        """Return what of that is the same for every container of this bundle (cgroup.settings)."""
         if self.host is None:
             raise UnikernelError("an ordinary container has no machine")
         nodes = self._nodes(chosen, self.host)
-        return cgroup.operations(self.spec, container_id, self.host.cgroups, nodes, self.overhead_bytes, scope)
+        return cgroup.settings(self.spec, self.host.cgroups, nodes, self.overhead_bytes, scoped=scoped)
 
     def scope(self, chosen: "monitors.Monitor", host: "facts.Host", container_id: str) -> "Scope":
         """Return the scope that systemd is to make, a context manager."""

@@ -40,13 +40,13 @@ class Container:
         """Return whose container this is: "urunc", "fallback", or "nobody" for what a killed create has left."""
         if self.fd < 0:
             return "nobody"
+        if os.access("record", os.F_OK, dir_fd=self.fd):
+            return "urunc"
         try:
             files = set(os.listdir(self.fd))
         except OSError as error:
             reason = os.strerror(error.errno or 0).lower()
             raise StateError(f"read the state directory of container {self.id}: {reason}") from None
-        if "record" in files:
-            return "urunc"
         return "fallback" if files - _HALF_MADE else "nobody"
 
     def record(self) -> "_fastpath.State":

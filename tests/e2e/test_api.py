@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.container import BOUND_S, CONFIG, merged, mounts, until, write_bundle
+from tests.container import BOUND_S, CONFIG, descriptors, merged, mounts, until, write_bundle
 from tests.guests import build as guest_cache
 from tests.guests import spt_build
 
@@ -45,13 +45,13 @@ def make(tmp_path: Path, guests: dict[str, Path]) -> Make:
 @pytest.fixture
 def runtime(tmp_path: Path) -> Iterator[urunc.Runtime]:
     """A runtime whose containers, mounts and descriptors must be gone after the test."""
-    before, descriptors = mounts(tmp_path), len(os.listdir("/proc/self/fd"))
+    before, open_before = mounts(tmp_path), descriptors()
     made = urunc.Runtime(str(tmp_path / "root"), str(tmp_path / "config.toml"))
     yield made
 
     assert [] == list(made)
     assert before == mounts(tmp_path)
-    assert descriptors == len(os.listdir("/proc/self/fd"))
+    assert open_before == descriptors()
 
 
 def output_of(runtime: urunc.Runtime, bundle: Path, *args: str) -> tuple[int | None, str]:
@@ -208,9 +208,8 @@ def test_the_caller_stays_as_it_is(runtime: urunc.Runtime, make: Make) -> None:
 
     def self_view() -> tuple[object, ...]:
         spaces = [os.readlink(f"/proc/thread-self/ns/{name}") for name in sorted(os.listdir("/proc/self/ns"))]
-        masks = [
-            line for line in Path("/proc/thread-self/status").read_text().splitlines() if line[:3] in ("Sig", "Uma")
-        ]
+        fields = ("Umask:", "SigBlk", "SigIgn", "SigCgt")  # SigQ counts what all processes of the user wait for
+        masks = [line for line in Path("/proc/thread-self/status").read_text().splitlines() if line[:6] in fields]
         return spaces, os.getcwd(), masks, Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text()
 
     before = self_view()

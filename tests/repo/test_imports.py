@@ -17,7 +17,8 @@ COLD_EXTRAS = {
 }
 # long-running, a tool: may import what they like
 WARM = tuple(
-    f"urunc.{name}" for name in ["aio", "api", "container", "modules", "pack", "planner", "pool", "shim", "spans"]
+    f"urunc.{name}"
+    for name in ["aio", "api", "container", "modules", "pack", "planner", "pool", "repeated", "shim", "spans"]
 )
 
 # From the bottom up: a module imports from the layers below its own, and a family from itself.
@@ -40,7 +41,7 @@ LAYERS = (
     {"runtime"},
     {"events", "foreground", "listing", "update"},
     {"joined"},
-    {"cli", "container"},
+    {"cli", "container", "repeated"},
     {"api"},
     {"aio", "planner"},
     {"__main__", "embedded", "shim"},

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.container import CONFIG, Result, Runtime, merged, orphans, read, until, write_bundle
+from tests.container import CONFIG, Result, Runtime, descriptors, merged, orphans, read, until, write_bundle
 from tests.e2e.lan import SPT
 from tests.guests import build, spt_build
 from tests.torture.rounds import ROUNDS, SEED
@@ -76,7 +76,7 @@ def test_fifty_containers_by_commands_side_by_side(urunc: Runtime, path: Path) -
 def test_fifty_containers_by_threads_of_one_process(urunc: Runtime, path: Path) -> None:
     """An embedding program: the same, without a process for each command."""
     runtime = api.Runtime(str(urunc.root), str(urunc.config))
-    descriptors = len(os.listdir("/proc/self/fd"))
+    open_before = descriptors()
 
     def life(number: int) -> int | None:
         with runtime.create(f"c{number}", str(path)) as container:
@@ -86,7 +86,7 @@ def test_fifty_containers_by_threads_of_one_process(urunc: Runtime, path: Path) 
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
         assert [137] * MANY == list(threads.map(life, range(MANY)))
-    assert descriptors == len(os.listdir("/proc/self/fd"))
+    assert open_before == descriptors()
     check_nothing_left(urunc)
 
 

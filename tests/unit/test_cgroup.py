@@ -31,7 +31,8 @@ class Asked:
 
 def operations(layout: Any, path: str = "", asked: Resources = resources.NONE) -> list[Any]:
     spec: Any = Asked(path, asked)
-    return list(cgroup.operations(spec, "c", layout, (), 128 * MIB))
+    groups, written = cgroup.settings(spec, layout, (), 128 * MIB)
+    return [cgroup.made(spec, "c", groups), *written]
 
 
 def written(asked: Resources, *, unified: bool) -> dict[str, tuple[str, ...]]:
