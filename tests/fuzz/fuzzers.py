@@ -15,7 +15,7 @@ CORPUS = HERE / "corpus"
 SECONDS = int(os.environ.get("URUNC_FUZZ_SECONDS", "1"))  # a target
 SEED = os.environ.get("URUNC_FUZZ_SEED", "1")  # of the first inputs; what is covered decides the later ones
 PLAIN_ADDRESSES = ("setarch", "-R")  # clang 14's sanitizers do not start with all that newer kernels vary
-TARGETS = ("image", "journal", "plan", "record", "spt_image", "uinit_config")
+TARGETS = ("image", "journal", "json", "plan", "record", "spt_image", "uinit_config")
 SANITIZERS = "address,undefined"
 FLAGS = ("-std=gnu11", "-O1", "-g", "-w", "-iquote", str(SOURCES), "-fno-sanitize-recover=undefined")
 # Programs of their own, and what is another machine's.
