@@ -164,7 +164,9 @@ cdef extern from "json.h":
         const char *start
         size_t length
         bint escaped
+        bint other
     void fp_json_next(fp_json *json, fp_json_token *ret) nogil
+    bint fp_json_is_plain(const char *text, size_t length) nogil
     size_t fp_json_unescape(const fp_json_token *token, char *ret) nogil
 
 cdef extern from "kernel.h":

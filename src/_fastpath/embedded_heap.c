@@ -156,7 +156,9 @@ void fp_heap_begin(void)
     end = state + sizeof(state);
 }
 
-size_t fp_heap_left(void)
+bool fp_heap_end(void)
 {
-    return at >= state && at <= end && end == state + sizeof(state) ? (size_t)(end - at) : 0;
+    bool fits = at >= state && at <= end && end == state + sizeof(state);
+    at = end = NULL; /* a page of the kernel's costs less than one of the file that is written to */
+    return fits;
 }

@@ -2,6 +2,7 @@
 /* The heap of urunc-embedded. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* From here on what is taken is part of the state, as long as that has room. */
@@ -10,5 +11,5 @@ void fp_heap_begin(void);
 /* `size` bytes of whole pages, zeroes, for good; NULL without memory. */
 void *fp_heap_pages(size_t size);
 
-/* How much room the state has left; 0 if more has been taken than that. */
-size_t fp_heap_left(void);
+/* From here on it is not; false if the state had no room for all of it. */
+bool fp_heap_end(void);

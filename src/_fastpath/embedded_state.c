@@ -36,7 +36,7 @@ bool fp_embedded_is_prepared(void)
 
 bool fp_embedded_write(const char *path)
 {
-    if (fp_heap_left() == 0) {
+    if (!fp_heap_end()) {
         fprintf(stderr, "%s: the prepared state does not fit: raise FP_STATE_HEAP\n", path);
         return false;
     }

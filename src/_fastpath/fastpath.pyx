@@ -3,9 +3,10 @@
 """urunc._fastpath: converts, releases the lock, raises.  No policy; _fastpath.pyi is the documentation."""
 
 from core cimport *
-from cpython.unicode cimport PyUnicode_DecodeUTF8
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DATA, PyUnicode_DecodeUTF8, PyUnicode_New
 from libc.math cimport isinf
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 from posix.fcntl cimport O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDONLY
 
 from os import close, fsencode, strerror
@@ -292,18 +293,27 @@ def cgroup_devices(int dirfd, rules):
 def write_state(int state_fd, str status, int64_t pid, uint64_t start_time, int flags, str head, str tail):
     cdef fp_error error
     cdef fp_state state
-    cdef bytes first = head.encode(), second = tail.encode()
-    cdef bytes both = first + second
+    cdef Py_ssize_t head_size, tail_size
+    cdef const char *first = PyUnicode_AsUTF8AndSize(head, &head_size)
+    cdef const char *second = PyUnicode_AsUTF8AndSize(tail, &tail_size)
+    cdef char *both = <char *>malloc(head_size + tail_size + 1)
+    if both is NULL:
+        raise MemoryError
+    memcpy(both, first, head_size)
+    memcpy(both + head_size, second, tail_size)
     error.number = 0
     state.record.status = STATUSES[status]
     state.record.flags = flags
     state.record.pid = pid
     state.record.start_time = start_time
-    state.record.head_size = len(first)
-    state.record.tail_size = len(second)
+    state.record.head_size = head_size
+    state.record.tail_size = tail_size
     state.text = both
-    if fp_state_write(state_fd, &state, &error) < 0:
-        raise_error(&error)
+    try:
+        if fp_state_write(state_fd, &state, &error) < 0:
+            raise_error(&error)
+    finally:
+        free(both)
 
 
 def lock(int root_fd, str container_id, int timeout_ms):
@@ -575,6 +585,11 @@ def discover(int pid, bint again=False):
 
 
 cdef str string_of(const fp_json_token *token):
+    cdef str text
+    if not token.escaped and not token.other:
+        text = PyUnicode_New(token.length, 127)
+        memcpy(PyUnicode_DATA(text), token.start, token.length)
+        return text
     if not token.escaped:
         return PyUnicode_DecodeUTF8(token.start, token.length, "surrogatepass")
     cdef char *characters = <char *>malloc(token.length)  # never empty: it holds an escape
@@ -677,9 +692,44 @@ cdef str escaped(int code):
 
 
 def quote(str text):
-    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
-        return f'"{text}"'
+    cdef Py_ssize_t length
+    cdef const char *characters = PyUnicode_AsUTF8AndSize(text, &length) if text.isascii() else NULL
+    if characters is not NULL and fp_json_is_plain(characters, length):
+        return '"' + text + '"'
     return '"' + "".join([escaped(ord(character)) for character in text]) + '"'
+
+
+cdef char *put_string(char *to, str text):
+    cdef Py_ssize_t length
+    cdef const char *characters = PyUnicode_AsUTF8AndSize(text, &length)
+    to[0] = to[length + 1] = b'"'
+    memcpy(to + 1, characters, length)
+    return to + length + 2
+
+
+def quote_pairs(tuple pairs):
+    cdef Py_ssize_t size = 2, length
+    cdef const char *characters
+    cdef char *at
+    cdef str key, value, text
+    for pair in pairs:
+        for text in <tuple>pair:
+            characters = PyUnicode_AsUTF8AndSize(text, &length) if text.isascii() else NULL
+            if characters is NULL or not fp_json_is_plain(characters, length):
+                return "{" + ",".join([f"{quote(key)}:{quote(value)}" for key, value in pairs]) + "}"
+            size += length + 3  # the quotes, a colon or a comma
+    text = PyUnicode_New(size - (1 if pairs else 0), 127)
+    at = <char *>PyUnicode_DATA(text)
+    at[0] = b"{"
+    at += 1
+    for pair in pairs:
+        at = put_string(at, (<tuple>pair)[0])
+        at[0] = b":"
+        at = put_string(at + 1, (<tuple>pair)[1])
+        at[0] = b","
+        at += 1
+    at[-1 if pairs else 0] = b"}"
+    return text
 
 
 DEVICE_KINDS = {FP_DEVICE_OTHER: "disk", FP_DEVICE_LOOP: "loop", FP_DEVICE_MAPPED: "mapped", FP_DEVICE_THIN: "thin"}

@@ -35,15 +35,33 @@ static long hex4(const char *at, const char *end)
     return value;
 }
 
+/* Where a string may end, escape a character or hold one that it must not: eight bytes at a time.  `*seen` gets the
+ * bits of all before. */
+static const char *plain_end(const char *at, const char *end, uint64_t *seen)
+{
+    const uint64_t ones = 0x0101010101010101, high = ones * 0x80;
+    for (uint64_t word; end - at >= (ptrdiff_t)sizeof(word); at += sizeof(word)) {
+        memcpy(&word, at, sizeof(word));
+        uint64_t quote = word ^ ones * '"', escape = word ^ ones * '\\';
+        /* the top bit of each byte that is 0, 0 and less than 0x20 */
+        if (((quote - ones) & ~quote & high) | ((escape - ones) & ~escape & high) |
+            ((word - ones * 0x20) & ~word & high))
+            break;
+        *seen |= word;
+    }
+    while (at < end && *at != '"' && *at != '\\' && (unsigned char)*at >= 0x20)
+        *seen |= (unsigned char)*at++;
+    return at;
+}
+
 static void take_string(struct fp_json *json, struct fp_json_token *ret)
 {
     const char *at = json->at + 1;
+    uint64_t seen = 0;
     ret->start = at;
-    for (; at < json->end && *at != '"'; at++) {
+    for (; (at = plain_end(at, json->end, &seen)) < json->end && *at != '"'; at++) {
         if ((unsigned char)*at < 0x20)
             return;
-        if (*at != '\\')
-            continue;
         ret->escaped = true;
         if (++at == json->end || !memchr("\"\\/bfnrtu", *at, 9) || (*at == 'u' && hex4(at + 1, json->end) < 0))
             return;
@@ -52,6 +70,7 @@ static void take_string(struct fp_json *json, struct fp_json_token *ret)
         return;
     ret->kind = FP_JSON_STRING;
     ret->length = (size_t)(at - ret->start);
+    ret->other = seen & 0x8080808080808080;
     json->at = at + 1;
 }
 
@@ -103,6 +122,14 @@ static void take_word(struct fp_json *json, struct fp_json_token *ret)
             return;
         }
     }
+}
+
+bool fp_json_is_plain(const char *text, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        if ((unsigned char)(text[i] - 0x20) >= 0x7f - 0x20 || text[i] == '"' || text[i] == '\\')
+            return false;
+    return true;
 }
 
 void fp_json_next(struct fp_json *json, struct fp_json_token *ret)

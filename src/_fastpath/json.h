@@ -30,11 +30,14 @@ struct fp_json_token {
     enum fp_json_kind kind;
     const char *start; /* of a string: behind its quote */
     size_t length;
-    bool escaped;
+    bool escaped, other; /* of a string: has an escape; has a character that is not ASCII */
 };
 
 /* Read one token.  The text is UTF-8 that somebody has checked; FP_JSON_BAD for what is no token. */
 void fp_json_next(struct fp_json *json, struct fp_json_token *ret);
+
+/* Whether those characters stand for themselves in a string of ASCII. */
+bool fp_json_is_plain(const char *text, size_t length);
 
 /* Write the characters of a string token to `ret`, which has room for its length, and return how many bytes they take.
  * UTF-8, but that a lone surrogate has the three bytes it would have as a character. */

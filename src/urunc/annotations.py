@@ -17,6 +17,7 @@ ACCELERATORS = ("auto", "kvm", "tcg")
 NETWORKS = ("alone", "shared", "none")  # whether the guest takes the container's address over
 SHARES = ("9pfs", "virtiofs")  # of the rootfs with a guest that mounts it by itself
 INITS = ("urunc", "image")  # what runs the program of a Linux guest
+_SANDBOX = ("io.kubernetes.cri.container-type", "sandbox")
 _ANNOTATIONS = "annotations of config.json"
 _FILE = "urunc.json"
 # Knative's two containers of a pod, by containerd's CRI: the one looks for the other at a fixed address
@@ -89,6 +90,24 @@ def resolve(
     return None
 
 
+def ours(annotations: "tuple[tuple[str, str], ...]") -> "tuple[tuple[str, str], ...]":
+    """Return those of `annotations`, sorted by key, that are looked at here: there may be a thousand others."""
+    of_sandbox, own = _position(annotations, _SANDBOX[0]), _position(annotations, PREFIX)
+    return annotations[of_sandbox : of_sandbox + 1] + annotations[own : _position(annotations, PREFIX[:-1] + "/")]
+
+
+def _position(annotations: "tuple[tuple[str, str], ...]", key: str) -> int:
+    """Return where `key` stands or would stand; "/" is the character after "."."""
+    low, high = 0, len(annotations)
+    while low < high:
+        middle = (low + high) // 2
+        if annotations[middle][0] < key:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
 def decides(annotations: "tuple[tuple[str, str], ...]") -> bool:
     """Whether `resolve` needs no urunc.json to answer: the annotations name a unikernel, or a pod's sandbox."""
     return is_pod_sandbox(annotations) or any(
@@ -103,7 +122,7 @@ def asks_for_process(annotations: "tuple[tuple[str, str], ...]") -> bool:
 
 def is_pod_sandbox(annotations: "tuple[tuple[str, str], ...]") -> bool:
     """Whether this is the pause container of a pod, which gets the pod's annotations too (containerd's CRI)."""
-    return ("io.kubernetes.cri.container-type", "sandbox") in annotations
+    return _SANDBOX in annotations
 
 
 def _has_mandatory(values: "Mapping[str, str]") -> bool:

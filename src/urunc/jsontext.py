@@ -59,13 +59,18 @@ def decode(text: "bytes | str", what: str) -> object:
     string may hold a lone surrogate ("\ud800"): who uses it decides.  Every fault is a SpecError
     "<what>: invalid JSON at line L column C: ...".
     """
-    characters = _characters(text, what) if isinstance(text, bytes) else text
+    if isinstance(text, bytes):
+        raw = text
+        if not raw.isascii():
+            _characters(raw, what)
+    else:
+        raw = text.encode("utf-8", "surrogatepass")
     try:
-        return _fastpath.decode(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
+        return _fastpath.decode(raw)
     except RecursionError:
         raise SpecError(f"{what}: invalid JSON: nested too deeply") from None
     except ValueError:
-        raise _explained(characters, what) from None
+        raise _explained(text.decode() if isinstance(text, bytes) else text, what) from None
 
 
 def encode(value: object) -> str:
@@ -108,6 +113,15 @@ def text(value: object, where: str) -> str:
     return value
 
 
+def _are_texts(values: "Iterable[object]") -> bool:
+    """Whether `text` would return each of `values` as it is: all are looked at together, there may be thousands."""
+    try:
+        whole = "".join(values)  # type: ignore[arg-type]
+        return "\0" not in whole and (whole.isascii() or bool(whole.encode()))
+    except (TypeError, UnicodeEncodeError):
+        return False
+
+
 def absolute(value: object, where: str, required: bool = False) -> str:
     """Return an absolute path; "" for None or an empty string unless it is `required`."""
     path = text(value, where)
@@ -128,6 +142,8 @@ def strings(value: object, where: str) -> "tuple[str, ...]":
     """Return a list of `text`; () for None."""
     if value is None:
         return ()
+    if isinstance(value, list) and _are_texts(value):
+        return tuple(value)
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise SpecError(f"{where} must be a list of strings")
     return tuple([text(item, f"{where}[{index}]") for index, item in enumerate(value)])
@@ -135,8 +151,11 @@ def strings(value: object, where: str) -> "tuple[str, ...]":
 
 def pairs(value: object, where: str) -> "tuple[tuple[str, str], ...]":
     """Return an object whose values are `text`, sorted by key; () for None."""
+    given = table(value, where)
+    if _are_texts(given) and _are_texts(given.values()):
+        return tuple([(key, given[key]) for key in sorted(given)])  # type: ignore[misc]
     found = []
-    for key, item in table(value, where).items():
+    for key, item in given.items():
         place = f"{where}[{quote(key)}]"
         if item is None:
             raise SpecError(f"{place} must be a string")

@@ -197,7 +197,7 @@ class Wanted:
         monitors.check_names([entry.name for entry in self.config.monitors], request.config)
         self.trace.mark("configuration")
         self.spec: Spec = bundle.load(request.bundle)
-        pairs = self.spec.annotations
+        pairs = annotations.ours(self.spec.annotations)
         self.process, self.unikernel = annotations.asks_for_process(pairs), None  # a program, or a unikernel
         if not self.process:
             content = None if annotations.decides(pairs) else facts.urunc_json(self.spec.rootfs)

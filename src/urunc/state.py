@@ -129,11 +129,10 @@ def document(spec: "Spec", container_id: str) -> "tuple[str, str]":
     import time
 
     created = "{}-{:02}-{:02}T{:02}:{:02}:{:02}Z".format(*time.gmtime())
-    annotations = encode(dict(spec.annotations))
     head = f'{{\n  "ociVersion": "{OCI_VERSION}",\n  "id": {encode(container_id)},\n'
     tail = (
         f'  "bundle": {encode(spec.bundle)},\n  "rootfs": {encode(spec.rootfs)},\n  "created": "{created}",\n'
-        f'  "annotations": {annotations},\n  "owner": "root"\n}}'
+        f'  "annotations": {_fastpath.quote_pairs(spec.annotations)},\n  "owner": "root"\n}}'
     )
     return head, tail
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from urunc import annotations
-from urunc.annotations import PREFIX, Unikernel, decides, is_pod_sandbox, resolve
+from urunc.annotations import PREFIX, Unikernel, decides, is_pod_sandbox, ours, resolve
 from urunc.errors import UnikernelError
 
 TYPES = ("unikraft", "mirage", "linux")
@@ -351,3 +351,20 @@ def test_container_of_a_pod_is_no_sandbox() -> None:
 )
 def test_urunc_json_is_needed_unless_the_annotations_decide(given: tuple[tuple[str, str], ...], expected: bool) -> None:
     assert expected is decides(given)
+
+
+@pytest.mark.parametrize("given", [(), pairs(PLAIN), SANDBOX, SANDBOX + pairs(PLAIN)])
+def test_a_thousand_annotations_of_others_are_passed_over(given: tuple[tuple[str, str], ...]) -> None:
+    """Keys just before and behind ours, and as long, among them."""
+    names = [
+        "a",
+        "com.urunc.unikernel",
+        "com.urunc.unikernel/",
+        "io.kubernetes.cri",
+        "io.kubernetes.cri.container-typf",
+    ]
+    others = tuple((name + "z" * length, "x") for name in names for length in (0, 1, 200))
+    found = ours(tuple(sorted(given + others)))
+
+    assert set(given) <= set(found)
+    assert len(found) <= len(given) + 1

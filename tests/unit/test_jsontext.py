@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from urunc import jsontext
+from urunc import _fastpath, jsontext
 from urunc.errors import SpecError
 
 VALUES = st.recursive(
@@ -222,3 +222,33 @@ def test_fields_names_the_object_on_the_way() -> None:
 def test_quote_is_short_and_on_one_line() -> None:
     assert '"a\\n\\u2028"' == jsontext.quote("a\n\u2028")
     assert '"' + "x" * 64 + '..."' == jsontext.quote("x" * 1000)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (),
+        (("a", "b"),),
+        (("a", ""), ("", "b"), ("c", "d")),
+        (("\u00e9", "x"), ("y", "\U0001f600")),
+        (("a", '"\\\n\x7f'),),
+    ],
+)
+def test_pairs_are_quoted_as_an_object(values: tuple[tuple[str, str], ...]) -> None:
+    assert json.dumps(dict(values), separators=(",", ":")) == _fastpath.quote_pairs(values)
+
+
+@pytest.mark.parametrize("length", range(20))
+@pytest.mark.parametrize("special", ['\\"', "\\\\", "\\u0041", "\u00e9", "\U0001f600", "\x7f", ""])
+def test_a_string_ends_where_it_ends(length: int, special: str) -> None:
+    """It is read eight bytes at a time: whatever stands at whichever of them."""
+    text = '{"' + "k" * length + '": ["' + "a" * length + special + "b" * length + '", "' + special * 3 + '"]}'
+
+    assert json.loads(text) == jsontext.decode(text.encode(), "x")
+
+
+@pytest.mark.parametrize("length", range(20))
+@pytest.mark.parametrize("character", ["\n", "\x00", "\x1f"])
+def test_a_control_character_is_refused_wherever_it_stands(length: int, character: str) -> None:
+    with pytest.raises(SpecError, match="invalid JSON"):
+        jsontext.decode(('"' + "a" * length + character + 'aaaaaaaaaaaaaaaaaaaa"').encode(), "x")
