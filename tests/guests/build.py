@@ -21,9 +21,9 @@ from tests.guests import spt_build
 SOURCES = Path(__file__).resolve().parent / "hello"
 BUSYBOX = Path("/bin/busybox")  # Debian's busybox-static
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
-# what virtio_net needs on PCI, in the order of loading
-MODULES = ("virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "failover",
-           "net_failover", "virtio_net")  # fmt: skip
+# what virtio_net needs on PCI, or on microvm, in the order of loading
+MODULES = ("virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_mmio",
+           "failover", "net_failover", "virtio_net")  # fmt: skip
 ROOT_MODULES = (*MODULES[:5], "virtio_blk")  # what a root file system needs; ext4 is built in
 APT_TIMEOUT_S = 300
 
