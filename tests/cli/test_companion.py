@@ -335,7 +335,8 @@ def test_helper_that_cannot_be_executed_is_the_error_of_start(served: Callable[.
 @pytest.mark.parametrize("log", [True, False])
 def test_mewz_with_little_memory_is_a_warning_in_the_log_alone(urunc: Runtime, guest: Make, log: bool) -> None:
     options = ("--log", urunc.directory / "log") if log else ()
-    ended = urunc(*options, "run", "--bundle", guest(ISA_DEBUG, "exit"), "c")
+    made = guest(ISA_DEBUG, "exit", linux={"resources": {"memory": {"limit": 256 << 20}}})
+    ended = urunc(*options, "run", "--bundle", made, "c")
 
     assert (0, "") == (ended.returncode, ended.stderr)
     if log:
