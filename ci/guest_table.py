@@ -29,6 +29,7 @@ MEANINGS = {
     "isa-debug-exit": "2n + 1 is the guest's n",
     "solo5-virtio": "83 is the guest's end",
     "poweroff": "0 is the guest's end",
+    "reboot": "0 is the guest's end, or when it reboots",
     "halt": "0 when it halts",
 }
 

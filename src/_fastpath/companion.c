@@ -6,6 +6,7 @@
 #include "button.h"
 #include "cleanup.h"
 #include "enter.h"
+#include "events.h"
 #include "kernel.h"
 #include "protocol.h"
 #include "qmp.h"
@@ -32,6 +33,8 @@ static struct {
     enum fp_exit_code code;
     bool asks; /* over QMP, whose end may be gone again */
     struct fp_qmp qmp;
+    struct fp_events events;
+    bool rebooted;
     struct fp_button button;
     bool pressed;
     volatile pid_t monitor;
@@ -40,7 +43,7 @@ static struct {
     const struct helper *gone; /* it has ended in order: as it does when the monitor goes, too */
     int gone_status;
     int64_t gone_deadline;
-} companion = {.qmp = {.fd = -1}, .button = {.path = "", .fd = -1}};
+} companion = {.qmp = {.fd = -1}, .events = {.fd = -1}, .button = {.path = "", .fd = -1}};
 
 static int drop_to(int64_t uid, int64_t gid, int64_t capabilities, struct fp_error *error)
 {
@@ -225,6 +228,15 @@ static void helper_ended(const struct helper *helper, int status)
     companion.gone_deadline = now_ms() + GONE_MS;
 }
 
+/* Once: what it does in its next life is nobody's business. */
+static void watch_reboot(void)
+{
+    if (fp_events_reboot(&companion.events) && !companion.rebooted) {
+        companion.rebooted = true;
+        kill(companion.monitor, SIGKILL);
+    }
+}
+
 /* Everything that has ended; as pid 1 of a namespace we get orphans, too. */
 static void reap(bool *halted)
 {
@@ -234,7 +246,7 @@ static void reap(bool *halted)
             if (companion.qmp.fd >= 0)
                 fp_qmp_read(&companion.qmp); /* it may have started the guest since we looked */
             bool ran = !companion.asks || companion.qmp.replies >= 2;
-            finish(*halted ? 0 : fp_companion_status(companion.code, status, ran));
+            finish(*halted ? 0 : fp_companion_status(companion.code, companion.rebooted ? 0 : status, ran));
         }
         for (int i = 0; i < companion.helper_count; i++)
             if (companion.helpers[i].pid == pid)
@@ -268,32 +280,40 @@ static _Noreturn void watch(const sigset_t *open)
         reap(&halted);
         int wait_ms = companion.code == FP_EXIT_HALT ? watch_halt(&halted, &deadline) : companion.gone ? ASK_MS : -1;
         struct timespec wait = {.tv_nsec = wait_ms * 1000000L};
-        struct pollfd both[] = {{.fd = companion.qmp.fd, .events = POLLIN},
-                                {.fd = companion.button.fd, .events = POLLIN}};
+        struct pollfd all[] = {{.fd = companion.qmp.fd, .events = POLLIN},
+                               {.fd = companion.events.fd, .events = POLLIN},
+                               {.fd = companion.button.fd, .events = POLLIN}};
         /* what a handler opens meanwhile is looked at in the next round: ppoll was interrupted by it */
-        if (ppoll(both, 2, wait_ms < 0 ? NULL : &wait, open) <= 0)
+        if (ppoll(all, sizeof(all) / sizeof(*all), wait_ms < 0 ? NULL : &wait, open) <= 0)
             continue;
-        if (both[0].revents && !fp_qmp_read(&companion.qmp))
+        if (all[0].revents && !fp_qmp_read(&companion.qmp))
             companion.qmp.fd = (close(companion.qmp.fd), -1);
-        if (both[1].revents && companion.button.fd >= 0 && fp_button_answer(&companion.button) < 0)
+        if (all[1].revents)
+            watch_reboot();
+        if (all[2].revents && companion.button.fd >= 0 && fp_button_answer(&companion.button) < 0)
             kill(companion.monitor, SIGTERM); /* a guest that cannot be asked */
     }
 }
 
-/* The monitor's end goes into the slot.  The commands wait in the socket for QEMU to come and read: the second reply
- * means that it has started the guest (it is run with -S). */
-static int open_qmp(int64_t slot, int *slots, struct fp_error *error)
+/* The monitor's end goes into the slot; ours is above every number that an operation `keep` can name. */
+static int open_pair(int64_t slot, int *slots, int *ret, struct fp_error *error)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-        return fp_fail(error, "socketpair", "QMP");
+        return fp_fail(error, "socketpair", "the monitor");
     fp_close_guard(&slots[slot]);
     slots[slot] = pair[0];
-    /* above every number that an operation `keep` can name */
-    companion.qmp.fd = fcntl(pair[1], F_DUPFD_CLOEXEC, FP_SLOT_COUNT);
+    *ret = fcntl(pair[1], F_DUPFD_CLOEXEC, FP_SLOT_COUNT);
     close(pair[1]);
-    if (companion.qmp.fd < 0)
-        return fp_fail(error, "dup", "QMP");
+    return *ret < 0 ? fp_fail(error, "dup", "the monitor") : 0;
+}
+
+/* The commands wait in the socket for QEMU to come and read: the second reply
+ * means that it has started the guest (it is run with -S). */
+static int open_qmp(int64_t slot, int *slots, struct fp_error *error)
+{
+    if (open_pair(slot, slots, &companion.qmp.fd, error) < 0)
+        return -1;
     companion.asks = true;
     fp_qmp_send(&companion.qmp, FP_QMP_CAPABILITIES FP_QMP_CONTINUE);
     return 0;
@@ -320,12 +340,15 @@ static void await_exec(int fd)
 int fp_companion_split(const struct fp_operation *operation, int *slots, struct fp_error *error)
 {
     int64_t code = operation->arguments[0].integer, slot = operation->arguments[1].integer;
-    if (code < 0 || code >= FP_EXIT_COUNT || (code == FP_EXIT_HALT && slot < 0))
+    int64_t events = operation->arguments[2].integer;
+    if (code < 0 || code >= FP_EXIT_COUNT || (code == FP_EXIT_HALT && slot < 0) || (slot >= 0 && events >= 0))
         return fp_fail_with(error, EINVAL, "companion", "exit status");
     companion.code = (enum fp_exit_code)code;
-    companion.button.path = operation->arguments[2].text; /* in the plan, which stays mapped */
-    companion.button.request = operation->arguments[3].text;
+    companion.button.path = operation->arguments[3].text; /* in the plan, which stays mapped */
+    companion.button.request = operation->arguments[4].text;
     if (slot >= 0 && open_qmp(slot, slots, error) < 0)
+        return -1;
+    if (events >= 0 && open_pair(events, slots, &companion.events.fd, error) < 0)
         return -1;
     int execs[2];
     if (pipe2(execs, O_CLOEXEC) < 0)
@@ -350,7 +373,7 @@ int fp_companion_split(const struct fp_operation *operation, int *slots, struct 
     prctl(PR_SET_NAME, FP_COMPANION_NAME);
     catch_signals();
     dup2(execs[0], 0);
-    close_all_but(companion.qmp.fd);
+    close_all_but(companion.qmp.fd >= 0 ? companion.qmp.fd : companion.events.fd);
     await_exec(0);
     watch(&open);
 }

@@ -2,8 +2,8 @@
 /* The companion: urunc-init stays the container's process and runs the monitor as its child.
  *
  * For the pairs that need one, and only for these: a monitor whose exit status has to be translated, a guest whose end
- * shows over QMP alone, a monitor that other processes serve (virtiofsd).  The companion reaps, forwards signals,
- * translates the status, and ends the container when a process that serves the monitor dies. */
+ * shows over QMP or as an event alone, a monitor that other processes serve (virtiofsd).  The companion reaps, forwards
+ * signals, translates the status, and ends the container when a process that serves the monitor dies. */
 #pragma once
 
 #include "plan.h"
@@ -14,6 +14,7 @@ enum fp_exit_code {
     FP_EXIT_SOLO5_VIRTIO, /* 83 is the end of the guest, good or bad (Solo5, bindings/virtio/platform.c) */
     FP_EXIT_HALT,         /* the guest halts its processor for ever, which QMP tells; that is its end, with 0 */
     FP_EXIT_SECTOR,       /* the guest has written it into a sector (sector.h), or has failed */
+    FP_EXIT_REBOOT,       /* the monitor would start the guest again (events.h); that is its end, with 0 */
     FP_EXIT_COUNT
 };
 
@@ -30,7 +31,7 @@ enum {
 int fp_companion_helper(const struct fp_operation *operation, const int *slots, struct fp_error *error);
 
 /* Become the companion (operation `companion`): this returns in a child, which goes on to be the monitor, and never in
- * the process that called, which keeps no descriptor but standard error and its end of QMP. */
+ * the process that called, which keeps no descriptor but standard error and its ends of QMP and of events. */
 int fp_companion_split(const struct fp_operation *operation, int *slots, struct fp_error *error);
 
 /* The status of the container for `status`, as waitpid(2) gives it for the monitor.  `ran`: QMP has said that the guest

@@ -122,7 +122,8 @@ static bool slot_holds(const struct fp_operation *operation)
         return operation->arguments[0].integer >= 0 && operation->arguments[0].integer < FP_SLOT_COUNT &&
                operation->arguments[1].integer >= 3 && operation->arguments[1].integer < FP_SLOT_COUNT;
     case FP_OP_COMPANION:
-        return operation->arguments[1].integer >= -1 && operation->arguments[1].integer < FP_SLOT_COUNT;
+        return operation->arguments[1].integer >= -1 && operation->arguments[1].integer < FP_SLOT_COUNT &&
+               operation->arguments[2].integer >= -1 && operation->arguments[2].integer < FP_SLOT_COUNT;
     case FP_OP_RELEASE:
         for (uint64_t i = 0; i < operation->arguments[1].count; i++) {
             int64_t slot = fp_numbers(&operation->arguments[1])[i];

@@ -92,12 +92,12 @@
     X(VHOST, "vhost", "sii")            /* path in the root, slots for the listening and the connected end */          \
     X(SECTOR, "sector", "s")     /* directory of the root, for the file that is a disk for the guest's status */       \
     X(SCRATCH, "scratch", "sii") /* directory of the root that is to be writable, uid, gid: for this user alone */     \
-    X(COMPANION, "companion", "iiss") /* FP_EXIT_*, slot for the monitor's end of QMP (-1: none), socket and request   \
-                                         of the power button ("": none): what follows is for a child, see companion.h  \
-                                       */                                                                              \
-    X(KEEP, "keep", "ii")             /* slot, number (3 ...) that the monitor finds it under */                       \
-    X(EXEC, "exec", "svv")            /* path in the root, argv, environment */                                        \
-    X(EXEC_SLOT, "exec_slot", "ivv")  /* slot of a program, argv, environment */
+    X(COMPANION, "companion", "iiiss") /* FP_EXIT_*, slots for the monitor's end of QMP and of its events (-1: none),  \
+                                          socket and request of the power button ("": none): what follows is for a     \
+                                          child, see companion.h */                                                    \
+    X(KEEP, "keep", "ii")              /* slot, number (3 ...) that the monitor finds it under */                      \
+    X(EXEC, "exec", "svv")             /* path in the root, argv, environment */                                       \
+    X(EXEC_SLOT, "exec_slot", "ivv")   /* slot of a program, argv, environment */
 
 enum fp_operation_code {
 #define X(code, name, signature) FP_OP_##code,

@@ -49,7 +49,8 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
     words = guest.words(boot)
     given = _payload(spec, guest, chosen, host, boot)
     exit_code = "sector" if boot.init == "uinit" else dict(guest.status).get(chosen.name, "as-is")
-    watched = exit_code in EXIT_CODES and chosen.qmp
+    watched = exit_code in EXIT_CODES and (chosen.qmp or chosen.events)
+    watch_fd = network.FIRST_FD + len(nics) if watched else -1
     disks += (Disk(path=STATUS, id="urunc-status"),) if exit_code == "sector" else ()
     button = _powers_down(unikernel, guest, chosen) or (exit_code == "sector" and not chosen.qmp)
     kernel_words = next((k.cmdline for k in host.config.kernels if k.name == unikernel.kernel), "")
@@ -77,7 +78,8 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
         virtio=guest.virtio,
         debug_exit=guest.debug_exit,
         exit_code=exit_code,
-        qmp_fd=network.FIRST_FD + len(nics) if watched else -1,
+        qmp_fd=watch_fd if chosen.qmp else -1,
+        events_fd=watch_fd if chosen.events else -1,
         control_fd=network.FIRST_FD + len(nics) + watched if button and chosen.qmp else -1,
         button=BUTTON if button and chosen.powerdown and not chosen.qmp else "",
     )

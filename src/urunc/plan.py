@@ -196,12 +196,14 @@ def names(spec: "Spec", *, joined: bool = False) -> "list[Operation]":
 
 def _companion(chosen: "Monitor", machine: "Machine") -> "list[Operation]":
     """Return the step after which the monitor is a child; nothing for the machines that need no companion."""
-    if machine.qmp_fd >= 0:
-        return [("companion", EXIT_CODES[machine.exit_code], QMP_SLOT, "", ""), ("keep", QMP_SLOT, machine.qmp_fd)]
     code = EXIT_CODES.get(machine.exit_code, 0)
     if not (machine.helpers or code or machine.button):
         return []
-    return [("companion", code, -1, machine.button, chosen.powerdown if machine.button else "")]
+    qmp, events = (QMP_SLOT if fd >= 0 else -1 for fd in (machine.qmp_fd, machine.events_fd))
+    button = chosen.powerdown if machine.button else ""
+    made: list[Operation] = [("companion", code, qmp, events, machine.button, button)]
+    kept = max(machine.qmp_fd, machine.events_fd)
+    return [*made, ("keep", QMP_SLOT, kept)] if kept >= 0 else made
 
 
 def text(operations: "tuple[Operation, ...]") -> str:

@@ -198,3 +198,12 @@ def test_first_sigterm_presses_the_power_button(urunc: Runtime, make: Make, hell
     until(lambda: urunc("kill", "c", "TERM").returncode != 0, "the container has stopped")
 
     assert {"firecracker": 143, "cloud-hypervisor": 0}[monitor] == exit_status(pid)
+
+
+def test_cloud_hypervisor_ends_when_its_guest_reboots(urunc: Runtime, make: Make, hello: Path) -> None:
+    """It would start it again: a kernel that panics would do so for ever."""
+    version_of("cloud-hypervisor")
+    ended = urunc("run", "--bundle", make(hello, "cloud-hypervisor", "linux", "/app", "x"), "c")
+
+    assert 0 == ended.returncode
+    assert 1 == ended.stdout.count("init=/app -- x")

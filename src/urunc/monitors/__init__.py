@@ -21,7 +21,7 @@ MODULES = {
     "spt": "spt",
 }
 # what a companion makes of an exit status (companion.h, enum fp_exit_code); with what is not here there is none
-EXIT_CODES = {"isa-debug-exit": 1, "solo5-virtio": 2, "halt": 3, "sector": 4}
+EXIT_CODES = {"isa-debug-exit": 1, "solo5-virtio": 2, "halt": 3, "sector": 4, "reboot": 5}
 
 
 class Nic(Record):
@@ -110,6 +110,7 @@ class Machine(Record):
     debug_exit: int = 0  # I/O port of an isa-debug-exit device of two bytes, 0 = none
     exit_code: str = "as-is"  # what the monitor's exit status means (unikernels.Guest.status)
     qmp_fd: int = -1  # of a QMP connection on which somebody waits to start the guest
+    events_fd: int = -1  # of a connection on which somebody waits for the guest to reboot
     control_fd: int = -1  # of a listening socket on which somebody presses the power button
     button: str = ""  # or the path of a socket for it that the monitor makes, in a directory that it may write to
     helpers: "tuple[Helper, ...]" = ()
@@ -146,6 +147,7 @@ class Monitor(Record):
     capabilities: "tuple[str, ...]" = ()  # CAP_* that it cannot do without
     shares: "tuple[str, ...]" = ()  # ways of sharing a directory with the guest, the best first
     qmp: bool = False  # whether it speaks QEMU's machine protocol
+    events: bool = False  # whether it starts a guest that reboots again, and says so on Machine.events_fd
     # power button of the guest: over QMP (Machine.control_fd), or by this HTTP request (Machine.button); "": none
     powerdown: str = ""
     seccomp: bool = False  # whether it brings a filter of its own

@@ -1,6 +1,6 @@
 """Cloud Hypervisor, from 51 (cloud-hypervisor --help, docs/device_model.md of its sources).
 
-A guest that reboots is started again, for ever: Linux ends it by poweroff, or the container by a signal.
+It starts a guest that reboots again, for ever; its events tell when, which is the end for the companion.
 """
 
 from . import TUN, Disk, Machine, Monitor, Nic, http, plain, printable
@@ -12,6 +12,7 @@ def argv(machine: Machine) -> "tuple[str, ...]":
     """Return the command line; several devices of a kind follow one option."""
     line = [machine.binary, "--memory", f"size={machine.memory_mib}M", "--cpus", f"boot={machine.vcpus}"]
     line += ["--kernel", machine.kernel, "--console", "off", "--serial", "tty", "--seccomp", "true"]
+    line += ["--event-monitor", f"fd={machine.events_fd}"] if machine.events_fd >= 0 else []
     line += ["--api-socket", f"path={machine.button}"] if machine.button else []
     line += ["--net", *[_nic(nic) for nic in machine.nics]] if machine.nics else []
     line += ["--disk", *[_disk(disk, number) for number, disk in enumerate(machine.disks)]] if machine.disks else []
@@ -42,5 +43,6 @@ MONITOR = Monitor(
     takes_tap="fd",
     powerdown=http("/api/v1/vm.power-button"),
     tap_nodes=TUN,
+    events=True,
     seccomp=True,
 )

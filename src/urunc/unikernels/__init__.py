@@ -91,6 +91,7 @@ class Guest(Record):
     #   isa-debug-exit  2n + 1 is the guest's n
     #   solo5-virtio    83 is the end of the guest, good or bad
     #   poweroff        0 is the end of the guest, good or bad
+    #   reboot          the same, and a reboot is an end, too, which the monitor's events tell
     #   halt            the guest halts its processor and the monitor goes on: QMP tells
     status: "tuple[tuple[str, str], ...]" = ()
 

@@ -129,5 +129,5 @@ GUEST = Guest(
     filesystems=("ext4", "ext3", "ext2"),
     images=("xfs", "btrfs", "f2fs", "squashfs", "erofs", "iso9660", "vfat"),  # a kernel of the image may have them
     machines=("q35", "microvm", "pc"),
-    status=(("qemu", "poweroff"), ("firecracker", "poweroff"), ("cloud-hypervisor", "poweroff")),
+    status=(("qemu", "poweroff"), ("firecracker", "poweroff"), ("cloud-hypervisor", "reboot")),
 )
