@@ -279,6 +279,7 @@ cdef extern from "network.h":
     int fp_network_is_own(int fd, fp_error *error) nogil
     int fp_network_discover(int netlink, fp_network *ret, fp_error *error) nogil
     int fp_network_choose(const fp_network *network, fp_choice *ret, fp_error *error) nogil
+    int fp_network_refuse_foreign(const fp_network *network, fp_error *error) nogil
     int fp_network_stale(int netlink, const fp_network *network, fp_stale *ret, fp_error *error) nogil
     int fp_network_clean(int netlink, const fp_network *network, const fp_stale *stale, fp_error *error) nogil
 

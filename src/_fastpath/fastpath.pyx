@@ -560,6 +560,8 @@ def discover(int pid, bint again=False):
         status = fp_network_is_own(netlink, &error)
         if status == 0:
             status = fp_network_discover(netlink, &network, &error)
+        if status == 0:
+            status = fp_network_refuse_foreign(&network, &error)
         if status == 0 and again:
             disown(&network, pid)
         if status == 0:

@@ -118,6 +118,10 @@ int fp_network_redirect(int netlink, const struct fp_redirect *redirect, struct 
 int fp_network_undo(int netlink, const char *interface, const char *tap, const struct fp_owner *owner,
                     struct fp_error *error);
 
+/* EBUSY if somebody has a tap of our names open that says nothing of whose it is.  Whoever asks has the lock of the
+ * namespace, so it is no guest of ours that is just being made. */
+int fp_network_refuse_foreign(const struct fp_network *network, struct fp_error *error);
+
 /* What guests that have ended have left; of more than 16 taps, 16 at a time. */
 struct fp_stale {
     int tap_count;

@@ -170,25 +170,35 @@ static int remove_all(int netlink, struct fp_netlink_batch *batch, struct fp_err
     return fp_netlink_check(batch, error);
 }
 
+struct link {
+    bool is_tap;
+    struct fp_owner owner;
+};
+
 static int visit_owner(void *context, const struct nlmsghdr *message, struct fp_error *error)
 {
-    const struct rtattr *attributes[IFLA_IFALIAS + 1];
+    struct link *link = context;
+    const struct rtattr *attributes[IFLA_IFALIAS + 1], *info[IFLA_INFO_KIND + 1];
+    char kind[16];
     (void)error;
     if (message->nlmsg_type != RTM_NEWLINK || message->nlmsg_len < NLMSG_LENGTH(sizeof(struct ifinfomsg)))
         return 0;
     fp_netlink_parse(message, sizeof(struct ifinfomsg), attributes, IFLA_IFALIAS + 1);
-    fp_network_read_owner(attributes[IFLA_IFALIAS], context);
+    fp_netlink_parse_nested(attributes[IFLA_LINKINFO], info, IFLA_INFO_KIND + 1);
+    fp_netlink_text(info[IFLA_INFO_KIND], kind, sizeof(kind));
+    link->is_tap = strcmp(kind, "tun") == 0;
+    fp_network_read_owner(attributes[IFLA_IFALIAS], &link->owner);
     return 0;
 }
 
-/* Forget the tap (index 0) if it says that it is another process's.  One that says nothing was made by somebody who
- * was killed before he could write on it, and that is whoever undoes. */
+/* Forget the tap (index 0) if it is none, or says that it is another process's.  One that says nothing was made by
+ * somebody who was killed before he could write on it, and that is whoever undoes. */
 static int refuse_others(int netlink, const char *tap, const struct fp_owner *owner, int *index, struct fp_error *error)
 {
     struct fp_netlink_batch batch;
     struct ifinfomsg header = {.ifi_index = *index};
-    struct fp_owner found = {0};
-    if (!*index || !owner->pid)
+    struct link found = {0};
+    if (!*index)
         return 0;
     fp_netlink_batch_init(&batch);
     fp_netlink_request(&batch, "find tap", tap, RTM_GETLINK, 0, &header, sizeof(header));
@@ -196,7 +206,8 @@ static int refuse_others(int netlink, const char *tap, const struct fp_owner *ow
     bool gone = status < 0 && error->number == ENODEV;
     if (gone)
         *error = (struct fp_error){0};
-    if (gone || (found.pid && (found.pid != owner->pid || found.start != owner->start)))
+    bool others = owner->pid && found.owner.pid && (found.owner.pid != owner->pid || found.owner.start != owner->start);
+    if (gone || others || !found.is_tap)
         *index = 0;
     return gone ? 0 : status;
 }
@@ -230,6 +241,14 @@ static bool is_ownerless(const struct fp_tap_link *tap)
         return true;
     _cleanup_close_ int pidfd = fp_process_open(tap->owner.pid, tap->owner.start);
     return pidfd < 0 && errno == ESRCH;
+}
+
+int fp_network_refuse_foreign(const struct fp_network *network, struct fp_error *error)
+{
+    for (int i = 0; i < network->tap_count; i++)
+        if (network->taps[i].carrier && !network->taps[i].owner.pid)
+            return fp_fail_with(error, EBUSY, "another program has a tap of our name", network->taps[i].name);
+    return 0;
 }
 
 int fp_network_stale(int netlink, const struct fp_network *network, struct fp_stale *ret, struct fp_error *error)

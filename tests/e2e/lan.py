@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from pyroute2 import IPRoute
+from pyroute2.nftables.main import NFTables
 from tests.container import CONFIG, Runtime, merged, read, until, write_bundle
 from tests.fastpath.network_rig import add_interface, batch, ip, run_inside, without_link_addresses
 from tests.fastpath.network_rig import witness as witness_of
@@ -125,6 +126,21 @@ def mute(namespace: str) -> None:
 
 def witness(namespace: str) -> dict[str, Any]:
     return without_link_addresses(witness_of(namespace))
+
+
+def tables(namespace: str) -> list[str]:
+    """The nftables tables of the namespace, as pyroute2 sees them."""
+
+    def make() -> tuple[list[str], list[int]]:
+        with NFTables(nfgen_family=2) as nft:
+            return sorted(table.get_attr("NFTA_TABLE_NAME") for table in nft.get_tables()), []
+
+    return list(run_inside(namespace, make)[0])
+
+
+def everything(namespace: str) -> tuple[Any, ...]:
+    """All that a guest's network could leave in the namespace."""
+    return witness(namespace), tables(namespace)
 
 
 def host() -> dict[str, Any]:

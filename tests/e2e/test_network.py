@@ -9,6 +9,7 @@ import os
 import random
 import re
 import signal
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from tests.e2e.lan import (
     TOLD,
     Lan,
     Make,
+    everything,
     host,
     neighbour,
     pinged,
@@ -37,14 +39,15 @@ from tests.e2e.lan import (
     witness,
 )
 from tests.e2e.spt_images import NET, abi, device, elf, manifest
-from tests.fastpath.network_rig import batch, ip, tc
+from tests.fastpath.network_rig import add_interface, batch, descriptors, ip, tc
 from tests.guests import build, spt_build
 
 pytestmark = NEEDS
 
-KILLS, RACES, LEAK_ROUNDS = 10, 8, 40
+KILLS, RACES, LANES, LEAK_ROUNDS = 10, 8, 8, 200
 SEED = int(os.environ.get("URUNC_TORTURE_SEED", "1"))
 AGAIN_S = 2.0
+TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 2, 0x1000  # include/uapi/linux/if_tun.h
 REST = [{"type": kind} for kind in ("pid", "ipc", "uts", "mount")]  # namespaces without that of the network
 
 
@@ -421,6 +424,54 @@ def test_a_path_that_is_no_network_namespace(runtime: Runtime, lan: Lan, make: M
     assert place in refused(runtime, lan, make("1", linux={"namespaces": namespaces}))
 
 
+WITHOUT = {
+    "tun": ["unshare", "--mount", "--propagation", "private", "sh", "-c", 'mount -t tmpfs x /dev/net; exec "$@"', "sh"],
+    "CAP_NET_ADMIN": ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"],
+}
+
+
+@pytest.mark.parametrize("kind", ["spt", "qemu"])
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [("tun", "open /dev/net/tun: no such file or directory"), ("CAP_NET_ADMIN", "no CAP_NET_ADMIN in the network")],
+)
+def test_what_urunc_needs_to_make_a_network(  # noqa: PLR0917  three of them are the case
+    runtime: Runtime, lan: Lan, make: Make, kind: str, missing: str, said: str
+) -> None:
+    """A guest that wants a network and cannot have it does not boot without; one that wants none does not care."""
+    lan.usual()
+    before = lan.state()
+    hello = build.hello(build.default_cache())
+    bundle = make("1") if kind == "spt" else make("/app", "echo", guest=hello, keys=LINUX)
+    ended = runtime.run([*WITHOUT[missing], *runtime.words("create", "--bundle", bundle, "c")])
+
+    assert (1, 1) == (ended.returncode, ended.stderr.count("\n")), ended.stderr
+    assert said in ended.stderr
+    assert before == lan.state()
+    assert ("gone", []) == (runtime.status(), runtime.remains())
+
+
+def test_a_tap_of_our_name_that_another_program_has(runtime: Runtime, lan: Lan, make: Make) -> None:
+    """It goes on as it was; so does a device of that name which is no tap."""
+    lan.usual()
+    with descriptors(lan.inside) as (_, tun):
+        fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", b"tap0_urunc", IFF_TAP | IFF_NO_PI))
+        assert "another program has a tap of our name tap0_urunc" in refused(runtime, lan, make("1"))
+    lan.interface("tap0_urunc", "link set tap0_urunc up", number=5)
+
+    assert "the tap exists already tap0_urunc" in refused(runtime, lan, make("1"))
+
+
+def test_the_better_of_two_default_routes(runtime: Runtime, lan: Lan, make: Make) -> None:
+    """The one with the lower metric, as the kernel has it."""
+    lan.interface()
+    lan.interface("eth1", number=1)
+    batch(lan.inside, ["route add default via 10.9.0.1 metric 200", "route add default via 10.9.1.1 metric 100"])
+    _, output = started(runtime, make(FOR_EVER), "attached 1\n")
+
+    assert f"told --ipv4=10.9.1.2/24 --ipv4-gateway=10.9.1.1 {FOR_EVER}\n" in read(output)
+
+
 def test_a_create_that_fails_behind_the_network_undoes_it(runtime: Runtime, lan: Lan, make: Make) -> None:
     """The pid file is the last thing that can fail; the hook is in between."""
     lan.usual()
@@ -622,21 +673,35 @@ def make_again(name: str, inode: int) -> None:
         os.close(fd)
 
 
-def test_forty_rounds_leave_nothing(runtime: Runtime, lan: Lan, make: Make) -> None:
-    """Every other one is started; every fourth is killed before its delete."""
+def test_two_hundred_containers_leave_nothing(runtime: Runtime, lan: Lan, make: Make) -> None:
+    """LANES at a time, each in a namespace of its own; every other one shares it, every other pair is started, some are
+    killed before their delete.  Compared in every namespace involved: links, qdiscs, filters, tables."""
     lan.usual()
-    bundle = make(FOR_EVER)
-    before = lan.state()
-    for number in range(LEAK_ROUNDS):
-        runtime.good("create", "--bundle", bundle, "c")
-        if number % 2:
-            runtime.good("start", "c")
-        if number % 4 == 1:
-            runtime.good("kill", "c", "KILL")
-        runtime.good("delete", "--force", "c")
+    others = [lan.namespace() for _ in range(LANES - 1)]
+    for number, name in enumerate(others, 1):
+        add_interface(name, lan.outside, "eth0", f"peer{number}", MTU)
+        lines = [f"addr add 10.9.{number}.2/24 dev eth0", "link set eth0 up"]
+        batch(name, [*lines, "route add default dev eth0"])
+    lanes = [lan.inside, *others]
+    before = [everything(name) for name in (*lanes, lan.outside)]
+    alone = {name: make(FOR_EVER, join=name) for name in lanes}
+    shared = {name: make(FOR_EVER, join=name, keys={**SPT, "network": "shared"}) for name in lanes}
+    with (runtime.directory / "leaks").open("wb") as output:
 
-        assert [] == taps(lan.inside)
-    assert before == lan.state()
+        def together(lines: list[tuple[object, ...]]) -> None:
+            begun = [runtime.begin(runtime.words(*line), stdout=output, stderr=output) for line in lines]
+            assert [0] * len(lines) == [process.wait(120) for process in begun], read(runtime.directory / "leaks")
+
+        for number in range(LEAK_ROUNDS // LANES):
+            bundles = shared if number % 2 else alone
+            together([("create", "--bundle", bundles[name], name) for name in lanes])
+            if number % 4 >= 2:
+                together([("start", name) for name in lanes])
+            if number % 8 >= 6:
+                together([("kill", name, "KILL") for name in lanes])
+            together([("delete", "--force", name) for name in lanes])
+            assert [[]] * LANES == [taps(name) for name in lanes]
+    assert before == [everything(name) for name in (*lanes, lan.outside)]
     ours = [name for name in os.listdir("/run/netns") if name.startswith(f"urt{os.getpid()}e")]
     assert sorted(lan.made) == sorted(ours)
     assert [] == runtime.remains()

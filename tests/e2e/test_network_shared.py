@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyroute2.nftables.main import NFTables
 from tests.container import Runtime, exit_status, read
 from tests.e2e.lan import (
     ADDRESS,
@@ -37,10 +36,11 @@ from tests.e2e.lan import (
     refused,
     server,
     started,
+    tables,
     taps,
     witness,
 )
-from tests.fastpath.network_rig import batch, run_inside
+from tests.fastpath.network_rig import batch
 
 pytestmark = NEEDS
 SHARED = {**SPT, "network": "shared"}
@@ -60,16 +60,6 @@ def pod(lan: Lan) -> Lan:
     lan.usual()
     batch(lan.inside, ["link set lo up"])
     return lan
-
-
-def tables(namespace: str) -> list[str]:
-    """The nftables tables of the namespace, as pyroute2 sees them."""
-
-    def make() -> tuple[list[str], list[int]]:
-        with NFTables(nfgen_family=2) as nft:
-            return sorted(table.get_attr("NFTA_TABLE_NAME") for table in nft.get_tables()), []
-
-    return list(run_inside(namespace, make)[0])
 
 
 def everything(pod: Lan) -> tuple[Any, ...]:
