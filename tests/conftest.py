@@ -1,6 +1,7 @@
 """Fixtures of the black-box tests: the built program, bundles for it, and a check that nothing is left."""
 
 import ctypes
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,13 @@ PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
 # An example that takes 0.2 s is a busy machine's, no fault.
 settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def keyboard_interrupts() -> None:
+    """A shell that starts a job in the background has it ignore SIGINT, and so would every program started here."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -229,7 +229,7 @@ def test_a_user_namespace_is_joined_with_its_own_maps(urunc: Runtime, bundle: Ma
         path = f"/proc/{pid}/ns/user"
         for file, first in (("uid_map", 300_000), ("gid_map", 400_000)):
             Path(f"/proc/{pid}/{file}").write_text(f"0 {first} 10\n")
-        linux = of("pid", "mount", "uts", user=path)
+        linux = of("pid", "mount", "uts", "network", user=path)
         monitor = up(urunc, bundle("qemu", process={"user": {"uid": 3, "gid": 4}}, linux=linux))
         refused = urunc("create", "--bundle", bundle(name="d", process={"user": {"uid": 11}}, linux=linux), "d")
 
