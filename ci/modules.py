@@ -10,13 +10,15 @@ The one rule: code only, by the interpreter that will run it, and the same bytes
 import ast
 import importlib
 import marshal
+import os
 import sys
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 
-# what every command of the path of a container loads, in the end; in which order, the import says
-ROOTS = ("urunc.embedded", "urunc.runtime")
+# what a create may load; in which order, the import says
+ROOTS = ("embedded", "runtime", "calls", f"calls_{os.uname().machine}", "mounts", "seccomp", "subnet", "tree", "uinit")
+TABLES = ("monitors", "unikernels")
 # for long-running programs; they have an interpreter of their own
 LEFT_OUT = tuple(
     f"urunc.{name}" for name in ["__main__", "aio", "api", "container", "pack", "planner", "pool", "shim", "spans"]
@@ -28,8 +30,10 @@ def main() -> None:
     sources, output = Path(sys.argv[1]), Path(sys.argv[2])
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(sources))
-    order = order_of_import()
     paths = {name_of(path, sources): path for path in sorted((sources / "urunc").rglob("*.py"))}
+    wanted = [f"urunc.{name}" for name in ROOTS]
+    wanted += [name for name in paths if name.startswith(tuple(f"urunc.{table}." for table in TABLES))]
+    order = order_of_import([name for name in wanted if name in paths])
     first = tuple(entry(name, paths[name]) for name in order)
     others = [entry(name, path) for name, path in paths.items() if name not in order and not name.startswith(LEFT_OUT)]
     index, codes = [], b""
@@ -50,8 +54,8 @@ class _Native(ModuleType):
         return None
 
 
-def order_of_import() -> list[str]:
-    """The modules of ours in the order in which they have run to their end."""
+def order_of_import(wanted: list[str]) -> list[str]:
+    """The modules `wanted`, and those of ours that they load, in the order in which they have run to their end."""
     order: list[str] = []
     sys.modules["urunc._fastpath"] = _Native("urunc._fastpath")
     execute = SourceFileLoader.exec_module
@@ -61,8 +65,8 @@ def order_of_import() -> list[str]:
         order.append(module.__name__)
 
     SourceFileLoader.exec_module = record  # type: ignore[assignment, method-assign]
-    for root in ROOTS:
-        importlib.import_module(root)
+    for name in wanted:
+        importlib.import_module(name)
     SourceFileLoader.exec_module = execute  # type: ignore[method-assign]
     return [name for name in order if f"{name}.".startswith("urunc.")]
 

@@ -153,6 +153,8 @@ static bool load_modules(void)
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(first); i++)
         if (!run_module(PyTuple_GET_ITEM(first, i)))
             return false;
+    Py_INCREF(PyTuple_GET_ITEM(lists, 1)); /* its names are in the table */
+    Py_DECREF(lists);
     return true;
 }
 
@@ -180,7 +182,8 @@ bool fp_embedded_prepare(void)
         return false;
     PyGC_Collect();
     PyGC_Disable(); /* all of it goes with the process */
-    return true;
+    PyObject *collector = PyImport_ImportModule("gc");
+    return collector && PyObject_CallMethod(collector, "freeze", NULL); /* new objects are in no list with these */
 }
 
 int main(int argc, char **argv)
