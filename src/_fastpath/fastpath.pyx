@@ -6,7 +6,7 @@ from core cimport *
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DATA, PyUnicode_DecodeUTF8, PyUnicode_New
 from libc.math cimport isinf
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memchr, memcpy
 from posix.fcntl cimport O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDONLY
 
 from os import close, fsencode, strerror
@@ -699,6 +699,18 @@ def quote(str text):
     if characters is not NULL and fp_json_is_plain(characters, length):
         return '"' + text + '"'
     return '"' + "".join([escaped(ord(character)) for character in text]) + '"'
+
+
+def are_texts(values):
+    cdef Py_ssize_t length
+    cdef const char *characters
+    for value in values:
+        if type(value) is not str or not (<str>value).isascii():
+            return False
+        characters = PyUnicode_AsUTF8AndSize(value, &length)
+        if memchr(characters, 0, length) is not NULL:
+            return False
+    return True
 
 
 cdef char *put_string(char *to, str text):

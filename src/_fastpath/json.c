@@ -35,19 +35,20 @@ static long hex4(const char *at, const char *end)
     return value;
 }
 
-/* Where a string may end, escape a character or hold one that it must not: eight bytes at a time.  `*seen` gets the
+/* Where a string may end, escape a character or hold one that it must not: sixteen bytes at a time.  `*seen` gets the
  * bits of all before. */
 static const char *plain_end(const char *at, const char *end, uint64_t *seen)
 {
-    const uint64_t ones = 0x0101010101010101, high = ones * 0x80;
-    for (uint64_t word; end - at >= (ptrdiff_t)sizeof(word); at += sizeof(word)) {
-        memcpy(&word, at, sizeof(word));
-        uint64_t quote = word ^ ones * '"', escape = word ^ ones * '\\';
-        /* the top bit of each byte that is 0, 0 and less than 0x20 */
-        if (((quote - ones) & ~quote & high) | ((escape - ones) & ~escape & high) |
-            ((word - ones * 0x20) & ~word & high))
+    typedef unsigned char vector __attribute__((vector_size(16)));
+    for (vector bytes; end - at >= (ptrdiff_t)sizeof(bytes); at += sizeof(bytes)) {
+        memcpy(&bytes, at, sizeof(bytes));
+        vector found = (vector)((bytes == '"') | (bytes == '\\') | (bytes < 0x20));
+        uint64_t halves[2], words[2];
+        memcpy(halves, &found, sizeof(halves));
+        memcpy(words, &bytes, sizeof(words));
+        if (halves[0] | halves[1])
             break;
-        *seen |= word;
+        *seen |= words[0] | words[1];
     }
     while (at < end && *at != '"' && *at != '\\' && (unsigned char)*at >= 0x20)
         *seen |= (unsigned char)*at++;

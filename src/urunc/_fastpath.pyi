@@ -234,6 +234,9 @@ def decode(text: bytes) -> object:
     ValueError for what is none, or holds a number that is none of Python's; RecursionError beyond 900 levels.
     """
 
+def are_texts(values: Iterable[object]) -> bool:
+    """Say whether all `values` are strings of ASCII without a NUL byte."""
+
 def quote_pairs(pairs: tuple[tuple[str, str], ...]) -> str:
     """Return `pairs` as an object of JSON in ASCII."""
 

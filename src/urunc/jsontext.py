@@ -113,15 +113,6 @@ def text(value: object, where: str) -> str:
     return value
 
 
-def _are_texts(values: "Iterable[object]") -> bool:
-    """Whether `text` would return each of `values` as it is: all are looked at together, there may be thousands."""
-    try:
-        whole = "".join(values)  # type: ignore[arg-type]
-        return "\0" not in whole and (whole.isascii() or bool(whole.encode()))
-    except (TypeError, UnicodeEncodeError):
-        return False
-
-
 def absolute(value: object, where: str, required: bool = False) -> str:
     """Return an absolute path; "" for None or an empty string unless it is `required`."""
     path = text(value, where)
@@ -142,7 +133,7 @@ def strings(value: object, where: str) -> "tuple[str, ...]":
     """Return a list of `text`; () for None."""
     if value is None:
         return ()
-    if isinstance(value, list) and _are_texts(value):
+    if isinstance(value, list) and _fastpath.are_texts(value):
         return tuple(value)
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise SpecError(f"{where} must be a list of strings")
@@ -152,7 +143,7 @@ def strings(value: object, where: str) -> "tuple[str, ...]":
 def pairs(value: object, where: str) -> "tuple[tuple[str, str], ...]":
     """Return an object whose values are `text`, sorted by key; () for None."""
     given = table(value, where)
-    if _are_texts(given) and _are_texts(given.values()):
+    if _fastpath.are_texts(given) and _fastpath.are_texts(given.values()):
         return tuple([(key, given[key]) for key in sorted(given)])  # type: ignore[misc]
     found = []
     for key, item in given.items():
