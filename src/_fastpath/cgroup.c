@@ -22,6 +22,7 @@ void fp_cgroups_init(struct fp_cgroups *cgroups)
 void fp_cgroups_deinit(struct fp_cgroups *cgroups)
 {
     for (int i = 0; i < cgroups->count; i++) {
+        free(cgroups->paths[i]);
         fp_close_guard(&cgroups->directories[i]);
         fp_close_guard(&cgroups->tasks[i]);
     }
@@ -145,21 +146,22 @@ static int make_directories(const char *path, int depth, struct fp_error *error)
 enum { CPUSET_FILES = 2 };
 static const char *const cpuset_files[CPUSET_FILES] = {"cpuset.cpus", "cpuset.mems"};
 
-/* A new cpuset of version 1 has no cpus and no memory, and takes no process: it gets what the one above has.  Returns
- * by `ret` what is in the files now, to be freed, NULL for what could not be read. */
-static int fill_cpuset(char *path, size_t mount, char **ret, struct fp_error *error)
+/* A new cpuset of version 1 has no cpus and no memory, and takes no process: it gets what the one above has.  The last
+ * `depth` of the path have just been made, and need not be read.  Returns by `ret` what is in the files now, to be
+ * freed, NULL for what could not be read. */
+static int fill_cpuset(char *path, size_t mount, int depth, char **ret, struct fp_error *error)
 {
     _cleanup_close_ int directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (directory < 0)
         return fp_fail(error, "open cgroup", path);
     for (int i = 0; i < CPUSET_FILES; i++)
-        if (!(ret[i] = fp_cgroup_read(directory, cpuset_files[i])))
+        if (!(ret[i] = depth > 0 ? strdup("\n") : fp_cgroup_read(directory, cpuset_files[i])))
             return fp_fail(error, cpuset_files[i], path);
     if ((*ret[0] != '\n' && *ret[1] != '\n') || strlen(path) <= mount)
         return 0;
     char *above[CPUSET_FILES] = {NULL}, *slash = strrchr(path, '/');
     *slash = '\0';
-    int status = fill_cpuset(path, mount, above, error);
+    int status = fill_cpuset(path, mount, depth - 1, above, error);
     *slash = '/';
     for (int i = 0; i < CPUSET_FILES; i++) {
         bool empty = *ret[i] == '\n';
@@ -171,10 +173,10 @@ static int fill_cpuset(char *path, size_t mount, char **ret, struct fp_error *er
     return status;
 }
 
-static int inherit_cpuset(char *path, size_t mount, struct fp_error *error)
+static int inherit_cpuset(struct group *group, struct fp_error *error)
 {
     char *values[CPUSET_FILES] = {NULL};
-    int status = fill_cpuset(path, mount, values, error);
+    int status = fill_cpuset(group->path, group->mount, group->depth, values, error);
     for (int i = 0; i < CPUSET_FILES; i++)
         free(values[i]);
     return status;
@@ -236,17 +238,29 @@ static int enable_controllers(const char *path, size_t mount, struct fp_error *e
 static int open_group(struct fp_cgroups *cgroups, const char *controllers, const char *path, struct fp_error *error)
 {
     int index = cgroups->count;
-    _cleanup_close_ int directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     bool unified = fp_cgroup_is_unified(controllers);
-    _cleanup_close_ int tasks = unified ? -1 : openat(directory, "tasks", O_WRONLY | O_CLOEXEC);
-    if (directory < 0 || (tasks < 0 && !unified))
+    char tasks[FP_CGROUP_PATH_MAX + 8];
+    snprintf(tasks, sizeof(tasks), "%s/tasks", path);
+    _cleanup_close_ int fd = open(unified ? path : tasks, (unified ? O_PATH | O_DIRECTORY : O_WRONLY) | O_CLOEXEC);
+    if (fd < 0)
         return fp_fail(error, "open cgroup", path);
+    if (!(cgroups->paths[index] = strdup(path)))
+        return fp_fail(error, "cgroup", path);
     if (unified)
         cgroups->unified = index;
-    cgroups->directories[index] = fp_take_fd(&directory);
-    cgroups->tasks[index] = fp_take_fd(&tasks);
+    cgroups->directories[index] = unified ? fp_take_fd(&fd) : -1;
+    cgroups->tasks[index] = fp_take_fd(&fd);
     cgroups->count = index + 1;
     return 0;
+}
+
+/* Most are only entered: one is opened when something is to be written there. */
+static int directory_of(struct fp_cgroups *cgroups, int64_t index, struct fp_error *error)
+{
+    int *directory = &cgroups->directories[index];
+    if (*directory < 0 && (*directory = open(cgroups->paths[index], O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0)
+        return fp_fail(error, "open cgroup", cgroups->paths[index]);
+    return *directory;
 }
 
 static int make_group(struct fp_cgroups *cgroups, int state_fd, struct group *group, struct fp_error *error)
@@ -259,7 +273,7 @@ static int make_group(struct fp_cgroups *cgroups, int state_fd, struct group *gr
     }
     if (status)
         return fp_fail_with(error, ENOENT, "create cgroup", group->path);
-    if (has_controller(group->controllers, "cpuset") && inherit_cpuset(group->path, group->mount, error) < 0)
+    if (has_controller(group->controllers, "cpuset") && inherit_cpuset(group, error) < 0)
         return -1;
     if (fp_cgroup_is_unified(group->controllers) && enable_controllers(group->path, group->mount, error) < 0)
         return -1;
@@ -372,7 +386,9 @@ int fp_cgroups_operation(struct fp_cgroups *cgroups, int state_fd, const struct 
         return join_groups(cgroups, argument, error);
     if (argument[0].integer < 0 || argument[0].integer >= cgroups->count)
         return fp_fail_with(error, EINVAL, "plan", "cgroup");
-    int directory = cgroups->directories[argument[0].integer];
+    int directory = directory_of(cgroups, argument[0].integer, error);
+    if (directory < 0)
+        return -1;
     switch (operation->code) {
     case FP_OP_CGROUP_WRITE:
         return write_values(directory, argument[1].text, &argument[2], error);

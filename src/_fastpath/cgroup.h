@@ -39,7 +39,8 @@ char *fp_cgroup_read(int dirfd, const char *name);
 /* --- of a container in the making --- */
 
 struct fp_cgroups {
-    int directories[FP_CGROUPS_MAX]; /* O_PATH */
+    char *paths[FP_CGROUPS_MAX];     /* owned */
+    int directories[FP_CGROUPS_MAX]; /* O_PATH; -1 until something is written there */
     int tasks[FP_CGROUPS_MAX];       /* version 1: where the child writes 0; -1 for cgroup2 */
     int count;
     int unified; /* index of the cgroup2, -1 if there is none */

@@ -37,13 +37,21 @@ cdef str decoded(const char *value):
     return (<bytes>value).decode("utf-8", "surrogateescape")
 
 
+cdef extern from "Python.h":
+    bytes PyUnicode_EncodeFSDefault(object)  # what os.fsencode does to a str
+
+
 cdef bytes integer(object value):
-    return int(value).to_bytes(8, "little", signed=True)
+    cdef int64_t number = int(value)
+    return (<const char *>&number)[:8]  # as the C that reads it has it
 
 
 cdef bytes text(object value):
-    cdef bytes data = fsencode(value)
-    return integer(len(data)) + data + bytes(8 - len(data) % 8)
+    cdef bytes data = PyUnicode_EncodeFSDefault(value) if isinstance(value, str) else value
+    return integer(len(data)) + data + PADDING[:8 - len(data) % 8]
+
+
+cdef bytes PADDING = bytes(8)
 
 
 cdef bytes argument(str kind, object value):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Operation = tuple[object, ...]
     # of _fastpath.cgroup_layout: controllers, where it is mounted, what of it, the caller's own cgroup
     Layout = tuple[tuple[str, str, str, str], ...]
+    Where = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]  # controllers, mounts, what a path is below
 
 CGROUP2 = "cgroup2"
 
@@ -49,7 +50,7 @@ def unit_of(cgroups_path: str, container_id: str) -> "tuple[str, str]":
 
 def settings(
     spec: "Spec", layout: "Layout", nodes: "devices.Nodes", overhead_bytes: int, *, scoped: bool = False
-) -> "tuple[Layout, tuple[Operation, ...]]":
+) -> "tuple[Where, tuple[Operation, ...]]":
     """Return the hierarchies that a container is in and what puts its limits into force, whatever its id.
 
     `nodes` are the devices that the monitor needs, `overhead_bytes` is what it needs beside the guest's memory;
@@ -61,17 +62,19 @@ def settings(
         raise HostError("no control groups are mounted here: mount cgroup2 on /sys/fs/cgroup")
     names = tuple(group[0] for group in groups)
     written = [_operation(write, _number(write, names)) for write in writes]
-    return groups, (*written, *_devices(spec.resources, names, nodes))
+    bases = tuple([_clean(_base(spec.cgroups_path, group)) for group in groups])
+    where = (names, tuple([group[1] for group in groups]), bases)
+    return where, (*written, *_devices(spec.resources, names, nodes))
 
 
-def made(spec: "Spec", container_id: str, groups: "Layout", scope: Scope = NONE) -> "Operation":
-    """Return the operation that makes the cgroups of one container."""
+def made(spec: "Spec", container_id: str, where: "Where", scope: Scope = NONE) -> "Operation":
+    """Return the operation that makes the cgroups of one container; the path of a scope is absolute."""
     wanted = scope.path or spec.cgroups_path
     inner = _clean(wanted or container_id)
     if not inner:
         raise SpecError(f"linux.cgroupsPath {wanted!a} is the root of the hierarchies: name a cgroup below it")
-    paths = tuple([_clean(_base(wanted, group)) + inner for group in groups])
-    return ("cgroup", tuple([group[0] for group in groups]), tuple([group[1] for group in groups]), paths, scope.pid)
+    names, mounts, bases = where
+    return ("cgroup", names, mounts, tuple([inner if scope.path else base + inner for base in bases]), scope.pid)
 
 
 def is_unified(layout: "Layout") -> bool:

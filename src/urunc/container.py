@@ -87,7 +87,7 @@ class Container:
                 if self._launch is None or self._template is None:
                     raise StateError(f"container {self.id} was made elsewhere: it starts as it was created")
                 plan = self._template.plan(self._launch, args or self._launch.spec.args, env)
-            return runtime.start(self._asking("start"), plan).warnings
+            return runtime.start(self._request, plan).warnings
 
     def kill(self, signal: int = 15, *, if_running: bool = False) -> None:
         """Send a signal; StateError if the container has stopped, unless `if_running`."""
@@ -97,7 +97,7 @@ class Container:
     def delete(self, *, force: bool = False) -> "tuple[str, ...]":
         """Remove what create made, the container's end awaited first with `force`; the warnings of poststop hooks."""
         with told():
-            warnings = runtime.delete(self._asking("delete", force=force)).warnings
+            warnings = runtime.delete(self._request, force=force).warnings
         self._reap()
         return warnings
 

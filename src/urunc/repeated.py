@@ -11,14 +11,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .cgroup import Layout
+    from .cgroup import Where
     from .facts import Host
     from .monitors import Machine, Monitor
     from .request import Request
 
     Operations = tuple[tuple[object, ...], ...]
-
-EMPTY = (facts.Network(), facts.Network(may_come=True))
 
 
 class Repeated(Wanted):
@@ -28,10 +26,10 @@ class Repeated(Wanted):
         super().__init__(request)
         self.maker = self._launch
         self.sandbox_plan = b""  # without the directories of the cgroups, whose names differ
-        self.root_plans: dict[facts.Network, bytes] = {}  # of empty networks: all others may differ, too
-        self._settings: tuple[Layout, Operations] | None = None
+        self.root_plans: dict[bool, bytes] = {}  # without a network, by whether one may come
+        self._settings: tuple[Where, Operations] | None = None
 
-    def settings(self, chosen: "Monitor", *, scoped: bool) -> "tuple[Layout, Operations]":
+    def settings(self, chosen: "Monitor", *, scoped: bool) -> "tuple[Where, Operations]":
         """Return what Wanted.settings does; all containers of a template have a scope of systemd, or none has."""
         if self._settings is None:
             self._settings = super().settings(chosen, scoped=scoped)
@@ -55,10 +53,10 @@ class _Launch(Launch):
 
     def make_root(self, chosen: "Monitor", host: "Host", machine: "Callable[[facts.Network], Machine]") -> None:
         own = self.spec.create_container or self.spec.start_container or self.request.console_socket
-        if own or self.network not in EMPTY:
+        net, plans = self.network, self.common.root_plans
+        if own or net.interfaces or net.taps or net.private or net.is_host:
             super().make_root(chosen, host, machine)
             return
-        plans = self.common.root_plans
-        if self.network not in plans:
-            plans[self.network] = _fastpath.pack(self.plan(chosen, host, machine(self.network)).operations)
-        self.sandbox.execute(plans[self.network], tuple([file.fd for file in host.files]))
+        if net.may_come not in plans:
+            plans[net.may_come] = _fastpath.pack(self.plan(chosen, host, machine(net)).operations)
+        self.sandbox.execute(plans[net.may_come], tuple([file.fd for file in host.files]))

@@ -126,9 +126,12 @@ def kill(request: "Request") -> None:
             raise
 
 
-def delete(request: "Request") -> Outcome:
-    """Remove everything that create made; `force` ends a running container and takes an unknown id for done."""
-    with open_(request, locked=True, force=request.force) as container:
+def delete(request: "Request", *, force: bool = False) -> Outcome:
+    """Remove everything that create made; `force`, here or in the request, ends a running container and takes an
+    unknown id for done.
+    """
+    force = force or request.force
+    with open_(request, locked=True, force=force) as container:
         if container.owner() == "nobody":
             if container.fd >= 0:
                 container.remove()
@@ -136,16 +139,16 @@ def delete(request: "Request") -> Outcome:
         try:
             record = container.record()
         except UruncError:
-            if not request.force:
+            if not force:
                 raise
             container.remove()
             return Outcome()
         status = container.status(record)
-        if not request.force:
+        if not force:
             lifecycle.check(status, "delete", request.id)
         if status != "stopped":
             record.end()
-        kept = _kept(container, force=request.force) if record.flags & _fastpath.FLAG_HOOKS else None
+        kept = _kept(container, force=force) if record.flags & _fastpath.FLAG_HOOKS else None
         container.remove()
         return Outcome(warnings=hooks.run_kept(kept, "poststop", request.id, "stopped", 0) if kept else ())
 
@@ -248,7 +251,7 @@ class Wanted:
 
     def settings(
         self, chosen: "monitors.Monitor", *, scoped: bool
-    ) -> "tuple[cgroup.Layout, tuple[tuple[object, ...], ...]]":
+    ) -> "tuple[cgroup.Where, tuple[tuple[object, ...], ...]]":
         """Return what of that is the same for every container of this bundle (cgroup.settings)."""
         if self.host is None:
             raise UnikernelError("an ordinary container has no machine")

@@ -24,17 +24,19 @@ def sinks() -> "tuple[Sink, ...]":
 
 def _write(tracer: "Any", command: str, container_id: str, marks: "list[tuple[str, int]]") -> None:
     """Make a span of the command, below the caller's current one, and one of each step below it."""
+    from opentelemetry import trace
+
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        return  # nobody has asked for spans in this program
     import itertools
     import time
-
-    from opentelemetry import trace
 
     offset = time.time_ns() - time.monotonic_ns()
     attributes = {"container.id": container_id, "container.runtime": "urunc"}
     begin, end = marks[0][1] + offset, marks[-1][1] + offset
     parent = tracer.start_span(f"urunc {command}", start_time=begin, attributes=attributes)
     if not parent.is_recording():
-        return  # nobody has asked for spans, or not for this one
+        return  # not for this one
     context = trace.set_span_in_context(parent)
     for (_, before), (step, at) in itertools.pairwise(marks):
         tracer.start_span(step, context=context, start_time=before + offset).end(at + offset)

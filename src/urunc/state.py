@@ -102,8 +102,10 @@ def open_(root: str, container_id: str, *, locked: bool) -> Container:
 
 def create(root: str, container_id: str) -> Container:
     """Make the directory of a new container and take its lock; StateError if the id is taken."""
-    os.makedirs(root, 0o700, exist_ok=True)
     container = open_(root, container_id, locked=True)
+    if container.root_fd < 0:
+        os.makedirs(root, 0o700, exist_ok=True)
+        container = open_(root, container_id, locked=True)
     try:
         if container.root_fd < 0:
             raise StateError(f"cannot open {root}: give another directory by --root")

@@ -23,6 +23,7 @@ class Streams:
         self._theirs: list[int] = []
         self._ours: list[BinaryIO | None] = []
         self._close: list[int] = []  # after create, whatever has become of it
+        self._null = -1  # one for all that are DEVNULL
 
     def __enter__(self) -> "Streams":
         try:
@@ -61,8 +62,10 @@ class Streams:
         elif stream == STDOUT and number == 2:
             fd = self._theirs[1]
         elif stream == DEVNULL:
-            fd = os.open(os.devnull, os.O_RDWR)
-            self._close.append(fd)
+            if self._null < 0:
+                self._null = os.open(os.devnull, os.O_RDWR)
+                self._close.append(self._null)
+            fd = self._null
         else:
             fd = stream
         self._theirs.append(fd)

@@ -31,8 +31,8 @@ class Asked:
 
 def operations(layout: Any, path: str = "", asked: Resources = resources.NONE) -> list[Any]:
     spec: Any = Asked(path, asked)
-    groups, written = cgroup.settings(spec, layout, (), 128 * MIB)
-    return [cgroup.made(spec, "c", groups), *written]
+    where, written = cgroup.settings(spec, layout, (), 128 * MIB)
+    return [cgroup.made(spec, "c", where), *written]
 
 
 def written(asked: Resources, *, unified: bool) -> dict[str, tuple[str, ...]]:
