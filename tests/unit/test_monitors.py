@@ -35,21 +35,53 @@ INTERFACE = Interface(
     gateway4="10.4.0.1",
     dns=("10.4.0.3", "fd00::3", "1.1.1.1"),
 )
+SECOND = Interface(
+    name="eth1",
+    mac="aa:bb:cc:dd:ee:00",
+    mtu=9000,
+    ipv4=(("10.5.0.2", 30),),
+    ipv6=(("fd00:5::2", 64),),
+    gateway6="fd00:5::1",
+)
+ONLY_IPV6 = Interface(
+    name="eth0", mac="aa:bb:cc:dd:ee:01", ipv6=(("fd00:6::2", 64),), gateway6="fd00:6::1", dns=("fd00:6::3",)
+)
+NETWORKS = {"network": (INTERFACE,), "two networks": (INTERFACE, SECOND), "IPv6": (ONLY_IPV6,), "none": ()}
+STORAGES = {  # initrd, disks
+    "initrd": (True, 0),
+    "block": (False, 1),
+    "three blocks": (False, 3),
+    "initrd and block": (True, 1),
+    "nothing": (False, 0),
+}
 ODD = ("a b", 'say "hi"', "it's", "back\\slash", "", "line\nend", "x=$HOME;&!", "[a,b]", "\u00e0", "--", "-- ", "<&>")
 
 
 def machine(guest: Guest, monitor: Monitor, boot: Boot) -> Machine:
     """As urunc.machine makes it of facts."""
     by_name = monitor.takes_tap == "name"
-    nic = Nic(
-        device=guest.solo5_net,
-        mac=INTERFACE.mac,
-        mtu=INTERFACE.mtu,
-        tap="tap0_urunc" if by_name else "",
-        fd=-1 if by_name else 3,
-        offloads=guest.offloads,
+    nics = tuple(
+        Nic(
+            device=f"{guest.solo5_net}{number or ''}",
+            mac=interface.mac,
+            mtu=interface.mtu,
+            tap=f"tap{number}_urunc" if by_name else "",
+            fd=-1 if by_name else 3 + number,
+            offloads=guest.offloads,
+            order=number,
+        )
+        for number, interface in enumerate(boot.interfaces)
     )
-    disk = Disk(path="/guest/block", device=guest.solo5_block, root=guest.name == "linux")
+    disks = tuple(
+        Disk(
+            path=f"/guest/disk{number}",
+            device=f"{guest.solo5_block}{number or ''}",
+            root=number == 0 and "block" in guest.roots,
+            read_only=number == 1,
+            order=number,
+        )
+        for number in range(boot.disks)
+    )
     return Machine(
         binary=f"/usr/bin/{monitor.binaries[0]}",
         accelerator={"optional": "tcg", "needed": "kvm", "none": "none"}[monitor.kvm],
@@ -58,8 +90,8 @@ def machine(guest: Guest, monitor: Monitor, boot: Boot) -> Machine:
         kernel="/guest/kernel",
         words=guest.words(boot),
         initrd="/guest/initrd" if boot.initrd else "",
-        nics=(nic,) if boot.interfaces else (),
-        disks=(disk,) if boot.block else (),
+        nics=nics,
+        disks=disks,
         type=guest.machines[0],
         cpu=guest.cpu,
         acpi=guest.acpi,
@@ -70,18 +102,21 @@ def machine(guest: Guest, monitor: Monitor, boot: Boot) -> Machine:
 
 def case(guest: Guest, monitor: Monitor, network: str, storage: str, words: str) -> list[str]:
     """What a pair makes of one row of the matrix, as lines."""
-    if storage == "initrd" and "initrd" not in guest.roots:
+    initrd, disks = STORAGES[storage]
+    if initrd and "initrd" not in guest.roots:
         return [f"unsupported: {guest.name} has no initrd"]
-    if storage == "block" and not guest.disks:
-        return [f"unsupported: {guest.name} has no block devices"]
+    if disks > guest.disks:
+        return [f"unsupported: {guest.name} has {guest.disks or 'no'} block devices"]
+    if len(NETWORKS[network]) > guest.net:
+        return [f"unsupported: {guest.name} has {guest.net} interface"]
     boot = Boot(
         monitor=monitor.name,
         args=("/bin/app", *(("-v",) if words == "env" and guest.name != "mewz" else ())),
         env=("PATH=/bin:/sbin", "A=1") if words == "env" else (),
-        initrd=storage == "initrd",
-        block=storage == "block",
-        disks=int(storage == "block"),
-        interfaces=(INTERFACE,) if network == "network" else (),
+        initrd=initrd,
+        block=disks > 0,
+        disks=disks,
+        interfaces=NETWORKS[network],
     )
     lines = []
     for odd in ODD if words == "odd" else ():
@@ -113,8 +148,8 @@ def golden(name: str, actual: str) -> str:
 @pytest.mark.parametrize(("guest", "monitor"), [pair for pair in PAIRS if pair[1] in ALLOWED[pair[0]]])
 def test_pair_starts_the_monitor_as_in_its_golden(guest: str, monitor: str) -> None:
     sections = []
-    for network in ("network", "none"):
-        for storage in ("initrd", "block", "nothing"):
+    for network in NETWORKS:
+        for storage in STORAGES:
             for words in ("env", "odd"):
                 lines = case(unikernels.load(guest), monitors.load(monitor), network, storage, words)
                 sections.append("\n  ".join([f"{network} {storage} {words}", *lines]))
