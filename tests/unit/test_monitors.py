@@ -17,7 +17,6 @@ from urunc.monitors import Disk, Machine, Monitor, Nic
 from urunc.unikernels import Boot, Guest, Interface
 
 GOLDENS = Path(__file__).parent / "goldens"
-HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
 ALLOWED = {
     "linux": {"qemu", "firecracker", "cloud-hypervisor"},
     "mewz": {"qemu"},
@@ -277,36 +276,6 @@ def test_word_that_a_monitor_would_not_start_with_is_refused(monitor: str, word:
 def test_path_that_a_monitor_would_cut_is_refused(monitor: str, path: str) -> None:
     with pytest.raises(SpecError, match=r"cannot be given the path '/a.*: rename it without '"):
         monitors.load(monitor).argv(bare(disks=(Disk(path=path, device="d"),)))
-
-
-def test_guide_to_a_monitor_works_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    follow(HOW_TO / "add-a-monitor.md", "monitors", tmp_path, monkeypatch)
-
-    chosen = monitors.load("crosvm")
-
-    assert ("/m", "run", "--mem", "64", "--params", "w", "/k") == chosen.argv(bare())
-
-
-def test_guide_to_a_framework_works_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    follow(HOW_TO / "add-a-framework.md", "unikernels", tmp_path, monkeypatch)
-
-    guest = unikernels.load("hermit")
-
-    assert ("ip=10.4.0.2/22", "gateway=10.4.0.1", "--", "-v") == guest.words(
-        Boot(monitor="qemu", args=("app", "-v"), interfaces=(INTERFACE,))
-    )
-    with pytest.raises(SpecError, match=r"process.args: a Hermit guest cannot be given 'a b'"):
-        guest.words(Boot(monitor="qemu", args=("app", "a b")))
-
-
-def follow(page: Path, family: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do what a page says: its first block is the module, its second the line of MODULES."""
-    module, line = [block.partition("\n")[2] for block in page.read_text().split("```")[1::2]][:2]
-    name, file = [part.strip().strip('"') for part in line.strip().rstrip(",").split(":")]
-    (directory / f"{file}.py").write_text(module)
-    package = {"monitors": monitors, "unikernels": unikernels}[family]
-    monkeypatch.setattr(package, "__path__", [*package.__path__, str(directory)])
-    monkeypatch.setitem(package.MODULES, name, file)
 
 
 def test_page_of_guests_and_monitors_is_current() -> None:
