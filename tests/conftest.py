@@ -76,3 +76,10 @@ def bundle(tmp_path: Path, hello: Path) -> Callable[..., Path]:
         return write_bundle(tmp_path / name, {"hello": hello}, config)
 
     return make
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests had said that were tried again (ci/test): a race leaves no other trace."""
+    for report in terminalreporter.stats.get("rerun", ()):
+        terminalreporter.section(f"tried again: {report.nodeid} ({report.when})")
+        terminalreporter.write_line(report.longreprtext[-4000:])

@@ -119,7 +119,7 @@ class Runtime:
         """Run a command that must succeed and be silent on stderr; return its output."""
         ended = self(*words, **options)
 
-        assert (0, "") == (ended.returncode, self.unwarned(ended.stderr))
+        assert (0, "") == (ended.returncode, self.unwarned(ended.stderr)), f"{ended.args}: {ended.stderr}"
         return ended.stdout
 
     def unwarned(self, errors: str) -> str:
