@@ -9,6 +9,7 @@
 #include "state.h"
 #include "tap.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 
 static int note(struct fp_sandbox *sandbox, int netlink, const char *interface, const char *tap, struct fp_error *error)
@@ -34,6 +35,34 @@ int fp_sandbox_lock_network(struct fp_sandbox *sandbox, struct fp_error *error)
     return sandbox->network_lock < 0 ? -1 : 0;
 }
 
+int fp_vhost_net_open(struct fp_sandbox *sandbox, int64_t slot, struct fp_error *error)
+{
+    _cleanup_close_ int fd = open("/dev/vhost-net", O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return fp_fail(error, "open", "/dev/vhost-net");
+    fp_close_guard(&sandbox->slots[slot]);
+    sandbox->slots[slot] = fp_take_fd(&fd);
+    return 0;
+}
+
+/* One more descriptor for each queue but the first. */
+static int add_queues(struct fp_sandbox *sandbox, const char *path, const char *tap, int64_t slot, int64_t queues,
+                      const struct fp_tap_options *options, struct fp_error *error)
+{
+    for (int64_t queue = 1; queue < queues; queue++) {
+        int netlink, tun;
+        if (fp_netns_open(path, &netlink, &tun, error) < 0)
+            return -1;
+        close(netlink);
+        _cleanup_close_ int guard = tun;
+        if (fp_tap_attach(tun, tap, options, error) < 0)
+            return -1;
+        fp_close_guard(&sandbox->slots[slot + queue]);
+        sandbox->slots[slot + queue] = fp_take_fd(&guard);
+    }
+    return 0;
+}
+
 int fp_link_create(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error)
 {
     const union fp_argument *argument = operation->arguments;
@@ -50,7 +79,7 @@ int fp_link_create(struct fp_sandbox *sandbox, const struct fp_operation *operat
                                      .gid = FP_TAP_ANY_ID,
                                      .persist = true,
                                      .vnet_header = (int)argument[6].integer,
-                                     .offload = (unsigned)argument[7].integer};
+                                     .multi_queue = argument[7].integer > 1}; /* offloads: the monitor's business */
     struct fp_redirect redirect = {.interface = (int)argument[3].integer,
                                    .tap = tap,
                                    .mtu = (uint32_t)argument[4].integer,
@@ -64,5 +93,5 @@ int fp_link_create(struct fp_sandbox *sandbox, const struct fp_operation *operat
         fp_close_guard(&sandbox->slots[slot]);
         sandbox->slots[slot] = fp_take_fd(&tun_guard);
     }
-    return 0;
+    return add_queues(sandbox, path, tap, slot, argument[7].integer, &options, error);
 }

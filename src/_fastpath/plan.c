@@ -111,6 +111,7 @@ static bool slot_holds(const struct fp_operation *operation)
     case FP_OP_CLONE_TREE:
     case FP_OP_CLONE_FILE:
     case FP_OP_CONTROL:
+    case FP_OP_VHOST_NET:
     case FP_OP_COPY:
     case FP_OP_CONSOLE:
     case FP_OP_ATTACH:
@@ -131,9 +132,12 @@ static bool slot_holds(const struct fp_operation *operation)
                 return false;
         }
         return operation->arguments[0].integer >= 0 && operation->arguments[0].integer < FP_SLOT_COUNT;
+    case FP_OP_LINK: {
+        int64_t slot = operation->arguments[0].integer, queues = operation->arguments[7].integer;
+        return slot >= -1 && slot < FP_SLOT_COUNT && queues >= 1 && queues <= (slot < 0 ? 1 : FP_SLOT_COUNT - slot);
+    }
     case FP_OP_HELPER:
     case FP_OP_HOOK:
-    case FP_OP_LINK:
         return operation->arguments[0].integer >= -1 && operation->arguments[0].integer < FP_SLOT_COUNT;
     case FP_OP_STAGE:
         return operation->arguments[0].integer >= 0 && operation->arguments[0].integer < FP_STAGE_COUNT;

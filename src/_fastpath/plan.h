@@ -39,11 +39,12 @@
     X(COPY, "copy", "isi") /* slot (used up), path in the root, mode: what outlives the file system it is on */        \
     X(SNAPSHOT, "snapshot", "iisssss") /* major, minor, mount point, source, type, options of mount and of file        \
                                           system: what start is to unmount */                                          \
-    X(LINK, "link", "issiiiii")   /* slot for the tap (-1: by name only), tap, interface, its index, mtu, uid, vnet    \
-                                     header, offloads */                                                               \
-    X(SHARE, "share", "issiiiin") /* slot, tap, interface, its index, mtu, uid, vnet header; gateway, prefix, guest,   \
-                                     ports */                                                                          \
-    X(CONTROL, "control", "i")    /* slot for the listening end of the guest's power button, see control.h */          \
+    X(LINK, "link", "issiiiii")    /* slot for the tap (-1: by name only), tap, interface, its index, mtu, uid, vnet   \
+                                      header, queues: a descriptor for each, in the slot and those behind it */        \
+    X(SHARE, "share", "issiiiin")  /* slot, tap, interface, its index, mtu, uid, vnet header; gateway, prefix, guest,  \
+                                      ports */                                                                         \
+    X(VHOST_NET, "vhost_net", "i") /* slot: /dev/vhost-net, whose kernel thread serves a queue */                      \
+    X(CONTROL, "control", "i")     /* slot for the listening end of the guest's power button, see control.h */         \
     X(ENTER_NAMESPACE, "enter_namespace", "ii") /* slot, CLONE_NEW*: one that only a process on its own can join */    \
     X(ATTACH_ROOT, "attach_root", "")           /* FP_SLOT_ROOT onto /, and enter it */                                \
     X(ATTACH, "attach", "is")                   /* slot, path in the root: an existing file or directory */            \

@@ -156,6 +156,8 @@ int fp_root_operation(struct fp_sandbox *sandbox, const struct fp_operation *ope
         return fp_snapshot_keep(sandbox->state_fd, operation, error);
     case FP_OP_LINK:
         return fp_link_create(sandbox, operation, error);
+    case FP_OP_VHOST_NET:
+        return fp_vhost_net_open(sandbox, argument[0].integer, error);
     case FP_OP_SHARE:
         return fp_share_create(sandbox, operation, error);
     case FP_OP_CONTROL:

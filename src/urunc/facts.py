@@ -59,6 +59,7 @@ class Host(Record):
     cpus: int
     config: "Config"
     cgroups: "tuple[tuple[str, str, str, str], ...]" = ()  # of _fastpath.cgroup_layout
+    has_vhost_net: bool = False  # not asked where nobody could use it
     tsc_khz: int = 0  # where a guest may need it: on the machine microvm
     virtiofsd: str = ""  # path in the tree; "" if the host has none
     directories: "tuple[str, ...]" = ()  # those sources of mounts that are directories
@@ -128,6 +129,7 @@ def host(spec: "Spec", unikernel: "Unikernel", monitor: "Monitor", config: "Conf
             cpus=os.cpu_count() or 1,
             config=config,
             cgroups=_fastpath.cgroup_layout(),
+            has_vhost_net=monitor.queues and os.access("/dev/vhost-net", os.R_OK | os.W_OK),
             tsc_khz=_tsc_khz_if_asked(unikernel, config),
             virtiofsd=next((path for path in VIRTIOFSD if tree and os.path.exists(tree + path)), ""),
             directories=_directories(spec),

@@ -42,7 +42,9 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
     _check_kernel(chosen, host)
     paths = {file.role: f"/guest/{file.role}" for file in host.files}
     net = placed(spec, unikernel, net)
-    nics = network.nics(guest, chosen, host, net, unikernel.solo5_net)
+    fast = accelerator(unikernel.accelerator or host.config.accelerator, chosen, host.kvm)
+    nics = network.nics(guest, chosen, host, net, unikernel.solo5_net, _vcpus(spec, host), fast)
+    free_fd = network.next_fd(nics)
     taken = snapshot.chosen(unikernel, guest, host)
     disks = storage.disks(guest, host, taken, read_only=spec.readonly, name=unikernel.solo5_block)
     boot = _boot(spec, unikernel, guest, chosen, host, net.interfaces[: len(nics)], len(disks))
@@ -50,13 +52,13 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
     given = _payload(spec, guest, chosen, host, boot)
     exit_code = "sector" if boot.init == "uinit" else dict(guest.status).get(chosen.name, "as-is")
     watched = exit_code in EXIT_CODES and (chosen.qmp or chosen.events)
-    watch_fd = network.FIRST_FD + len(nics) if watched else -1
+    watch_fd = free_fd if watched else -1
     disks += (Disk(path=STATUS, id="urunc-status"),) if exit_code == "sector" else ()
     button = _powers_down(unikernel, guest, chosen) or (exit_code == "sector" and not chosen.qmp)
     kernel_words = next((k.cmdline for k in host.config.kernels if k.name == unikernel.kernel), "")
     return Machine(
         binary=host.binary,
-        accelerator=accelerator(unikernel.accelerator or host.config.accelerator, chosen, host.kvm),
+        accelerator=fast,
         memory_mib=boot.memory_mib,
         vcpus=boot.vcpus,
         kernel=paths["kernel"],
@@ -66,7 +68,7 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
         disks=disks,
         private=net.private,
         archive=given.archive,
-        share=given.share and replace(given.share, fd=network.FIRST_FD + len(nics) + 2),  # behind QMP and power button
+        share=given.share and replace(given.share, fd=free_fd + 2),  # behind QMP and power button
         helpers=(virtiofsd(host.virtiofsd, given.share.path),)
         if given.share and given.share.kind == "virtiofs"
         else (),
@@ -80,7 +82,7 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
         exit_code=exit_code,
         qmp_fd=watch_fd if chosen.qmp else -1,
         events_fd=watch_fd if chosen.events else -1,
-        control_fd=network.FIRST_FD + len(nics) + watched if button and chosen.qmp else -1,
+        control_fd=free_fd + watched if button and chosen.qmp else -1,
         button=BUTTON if button and chosen.powerdown and not chosen.qmp else "",
     )
 

@@ -5,6 +5,7 @@ The one rule: a guest has the container's network or an error; it never boots si
 
 from .errors import UnikernelError
 from .monitors import Nic, order
+from .slots import NIC_SLOTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ def refuse_host() -> None:
     )
 
 
-def nics(guest: "Guest", chosen: "Monitor", host: "Host", net: "Network", name: str) -> "tuple[Nic, ...]":
+def nics(  # noqa: PLR0913, PLR0917  all that decides about them
+    guest: "Guest", chosen: "Monitor", host: "Host", net: "Network", name: str, vcpus: int = 1, accelerator: str = ""
+) -> "tuple[Nic, ...]":
     """Return the guest's interfaces, one for each of the container's that it can use, the main one first.
 
     `name` is what the annotation solo5NetDev calls the first.  UnikernelError if the guest declares a device for which
@@ -44,6 +47,8 @@ def nics(guest: "Guest", chosen: "Monitor", host: "Host", net: "Network", name: 
     names = _names(guest, host, net, name)
     free = [tap for tap in TAPS if tap not in net.taps]
     made = []
+    queues, vhost = _queues(guest, chosen, len(names), 1 if net.private else vcpus)
+    vhost = vhost and accelerator == "kvm" and host.has_vhost_net and guest.offloads
     for number, device in enumerate(names):
         interface = net.interfaces[number]
         if not interface.ipv4 and interface.ipv6 and not guest.ipv6:
@@ -58,7 +63,9 @@ def nics(guest: "Guest", chosen: "Monitor", host: "Host", net: "Network", name: 
                 order=order(host.devices, "net", device),
                 mtu=interface.mtu,
                 tap="" if by_fd else free[number],
-                fd=FIRST_FD + number if by_fd else -1,
+                fd=FIRST_FD + number * queues if by_fd else -1,
+                queues=queues,
+                vhost_fd=FIRST_FD + (len(names) + number) * queues if vhost else -1,
                 offloads=guest.offloads,
             )
         )
@@ -74,17 +81,37 @@ def operations(chosen: "Monitor", machine: "Machine", net: "Network", uid: int, 
         interface = net.interfaces[0]
         place = (slot if by_fd else -1, free[0], interface.name, net.indexes[0], interface.mtu)
         return [("share", *place, uid, header, machine.private)]
-    return [
-        ("link", slot + number if by_fd else -1, free[number], interface.name, index, interface.mtu, uid, header, 0)
-        for number, (_, interface, index) in enumerate(zip(machine.nics, net.interfaces, net.indexes, strict=False))
-    ]
+    made: list[Operation] = []
+    for number, (nic, interface, index) in enumerate(zip(machine.nics, net.interfaces, net.indexes, strict=False)):
+        first = slot + nic.fd - FIRST_FD if by_fd else -1
+        made.append(("link", first, free[number], interface.name, index, interface.mtu, uid, header, nic.queues))
+        if nic.vhost_fd >= 0:
+            made += [("vhost_net", slot + nic.vhost_fd - FIRST_FD + queue) for queue in range(nic.queues)]
+    return made
 
 
 def kept(chosen: "Monitor", machine: "Machine", slot: int) -> "list[Operation]":
     """Return how the taps' descriptors get the numbers that the monitor's command line names."""
     if chosen.takes_tap != "fd":
         return []
-    return [("keep", slot + number, nic.fd) for number, nic in enumerate(machine.nics)]
+    return [("keep", slot + number, FIRST_FD + number) for number in range(next_fd(machine.nics) - FIRST_FD)]
+
+
+def next_fd(nics: "tuple[Nic, ...]") -> int:
+    """Return the first number of a descriptor in the monitor that no interface has."""
+    return FIRST_FD + sum([nic.queues * (1 if nic.vhost_fd < 0 else 2) for nic in nics])
+
+
+def _queues(guest: "Guest", chosen: "Monitor", count: int, vcpus: int) -> "tuple[int, bool]":
+    """Return how many queues each of `count` interfaces has, and whether there is room for /dev/vhost-net beside them.
+
+    A queue for each processor, as far as the plan has slots.
+    """
+    if not count or not chosen.queues:
+        return 1, False
+    vhost = 2 * count <= NIC_SLOTS
+    most = NIC_SLOTS // (2 * count if vhost else count)
+    return max(1, min(vcpus, most)) if guest.queues else 1, vhost
 
 
 def _names(guest: "Guest", host: "Host", net: "Network", name: str) -> "list[str]":

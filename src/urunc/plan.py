@@ -116,8 +116,8 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
         *shared.kept(machine),
         *network.kept(chosen, machine, NIC_SLOT),
         *([("keep", CONTROL_SLOT, machine.control_fd)] if machine.control_fd >= 0 else []),
-        *snapshot.kept(machine, network.FIRST_FD + len(machine.nics) + 3),
-        *storage.kept(host, slots, network.FIRST_FD + len(machine.nics) + 4),
+        *snapshot.kept(machine, network.next_fd(machine.nics) + 3),
+        *storage.kept(host, slots, network.next_fd(machine.nics) + 4),
         *(("seccomp", flags, program) for flags, program in host.filters),
         _exec(host, slots, chosen.argv(machine)),
     )

@@ -305,6 +305,20 @@ def test_qemu_with_several_interfaces(runtime: Runtime, lan: Lan, make: Make, he
     assert before == lan.state()
 
 
+@pytest.mark.skipif(
+    not Path("/dev/vhost-net").exists(), reason="/dev/vhost-net is missing: no kernel thread to serve a tap"
+)
+def test_qemu_has_the_kernel_serve_its_tap(runtime: Runtime, lan: Lan, make: Make, hello: Path) -> None:
+    """Where KVM works as a whole: the guest's frames do not go through QEMU."""
+    lan.usual()
+    before = lan.state()
+    pid, _ = started(runtime, make("/app", "echo", guest=hello, keys={**LINUX, "accelerator": "kvm"}), "init=/app")
+
+    assert "/dev/vhost-net" == os.readlink(f"/proc/{pid}/fd/4")
+    runtime.good("delete", "--force", "c")
+    assert before == lan.state()
+
+
 def test_qemu_without_a_default_route(runtime: Runtime, lan: Lan, make: Make, hello: Path) -> None:
     lan.interface()
     _, output = started(runtime, make("/app", "echo", guest=hello, keys=LINUX), "init=/app -- echo")

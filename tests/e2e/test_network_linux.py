@@ -3,9 +3,15 @@
 The one rule: what the guest says of itself proves nothing; its peers are asked.
 """
 
+import ctypes
+import fcntl
+import os
+import socket
+import struct
 from pathlib import Path
 
-from tests.container import Runtime
+import pytest
+from tests.container import Runtime, read
 from tests.e2e.lan import (
     ADDRESS,
     MTU,
@@ -15,6 +21,7 @@ from tests.e2e.lan import (
     Make,
     lines,
     neighbour,
+    opened,
     page_of,
     pinged,
     pinged6,
@@ -27,6 +34,7 @@ from tests.fastpath.network_rig import batch
 from tests.guests import build
 
 pytestmark = NEEDS
+SIOCETHTOOL, ETHTOOL_GTSO = 0x8946, 0x1E  # include/uapi/linux/{sockios,ethtool}.h
 ADDRESS6, GATEWAY6 = "fd00:9::2", "fd00:9::1"
 
 
@@ -42,6 +50,32 @@ def test_a_linux_guest_answers_ping_and_http(runtime: Runtime, lan: Lan, make: M
     assert "02:00:00:00:09:02" == neighbour(lan.outside, ADDRESS)
     assert PAGE == page_of(lan.outside, ADDRESS, "/index.html")
     assert build.BUSYBOX.read_bytes() == page_of(lan.outside, ADDRESS, "/bin/busybox")
+    runtime.good("delete", "--force", "c")
+    assert before == lan.state()
+
+
+def has_segmentation_offload(namespace: str, device: str) -> bool:
+    """Whether the device takes frames larger than its MTU, for a peer that says it can (ethtool(8), TSO)."""
+    wanted = ctypes.create_string_buffer(struct.pack("II", ETHTOOL_GTSO, 0))
+    with opened(namespace, socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        fcntl.ioctl(asked, SIOCETHTOOL, struct.pack("16sP16x", device.encode(), ctypes.addressof(wanted)))
+    return bool(struct.unpack("II", wanted.raw[:8])[1])
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="a guest has no more processors than the host")
+def test_a_linux_guest_with_two_processors_has_two_queues(runtime: Runtime, lan: Lan, make: Make) -> None:
+    """Each with its descriptor; the guest has taken the offloads of the tap, which gives it large frames."""
+    lan.usual()
+    before = lan.state()
+    resources = {"cpu": {"quota": 200_000, "period": 100_000}}
+    pid, _ = started(runtime, server(make, linux={"resources": resources}), "serving")
+
+    for fd in (3, 4):
+        assert "iff:\ttap0_urunc\n" in read(Path(f"/proc/{pid}/fdinfo/{fd}"))
+    assert has_segmentation_offload(lan.inside, "tap0_urunc")
+    assert 1 == pinged(lan.outside, ADDRESS, 1, size=MTU - 28)
+    for _ in range(4):  # each connection may take another queue
+        assert build.BUSYBOX.read_bytes() == page_of(lan.outside, ADDRESS, "/bin/busybox")
     runtime.good("delete", "--force", "c")
     assert before == lan.state()
 

@@ -22,6 +22,7 @@ from urunc.cage import Cage
 from urunc.config import Config, KernelConfig
 from urunc.errors import HostError, SpecError, UnikernelError, UruncError
 from urunc.facts import File, Host, Network
+from urunc.slots import NIC_SLOT, NIC_SLOTS
 
 PLANS = Path(__file__).resolve().parents[1] / "plans"
 HEADER = Path(__file__).resolve().parents[2] / "src" / "_fastpath" / "plan.h"
@@ -419,6 +420,57 @@ def test_an_interface_becomes_a_device_and_a_redirect(name: str) -> None:
         assert [("keep", link[1], made.nics[0].fd)] == [operation for operation in whole if operation[0] == "keep"]
     else:
         assert ("tap1_urunc", -1) == (made.nics[0].tap, link[1])
+
+
+@pytest.mark.parametrize(
+    ("vcpus", "interfaces", "vhost", "queues"),
+    [
+        (1, 1, False, 1),
+        (1, 1, True, 1),
+        (4, 1, False, 4),
+        (4, 2, True, 2),
+        (64, 1, True, 5),
+        (64, 1, False, 5),
+        (2, 6, True, 1),
+        (2, 11, False, 1),
+    ],
+)
+def test_queues_of_an_interface(vcpus: int, interfaces: int, vhost: bool, queues: int) -> None:
+    """One for each processor, as far as there are slots; with /dev/vhost-net a descriptor of it beside each."""
+    qemu, linux = monitors.load("qemu"), unikernels.load("linux")
+    net = Network(interfaces=(ETH0,) * interfaces, indexes=tuple(range(2, 2 + interfaces)))
+    kernel = files("kernel", kinds=("bzimage",))
+    host = replace(HOST, files=kernel, kvm="full", cpus=64, has_vhost_net=vhost)
+    spec = replace(SPEC, cpu_quota_us=vcpus * 100_000, cpu_period_us=100_000)
+    made = machine.machine_of(spec, UNIKERNEL, linux, qemu, host, net)
+    whole = plan.monitor(spec, qemu, made, host, net).operations
+    links: list[Any] = [operation for operation in whole if operation[0] == "link"]
+    served: list[Any] = [operation[1] for operation in whole if operation[0] == "vhost_net"]
+    kept = [operation[1:] for operation in whole if operation[0] == "keep"]
+    is_served = vhost and interfaces < 6
+
+    assert [queues] * interfaces == [link[-1] for link in links]
+    assert (interfaces * queues if is_served else 0) == len(served)
+    slots = [slot + queue for _, slot, *_ in links for queue in range(queues)] + served
+    assert len(slots) == len(set(slots)) <= NIC_SLOTS
+    assert set(range(NIC_SLOT, NIC_SLOT + NIC_SLOTS)) >= set(slots)
+    assert [(slot, 3 + number) for number, slot in enumerate(sorted(slots))] == kept[: len(slots)]
+    words = ",".join(qemu.argv(made))
+    assert (queues > 1) == ("fds=" in words) == (f",mq=on,vectors={2 * queues + 2}" in words)
+    assert is_served == ("vhost=on,vhostfd" in words)
+
+
+def test_the_words_of_queues() -> None:
+    qemu = monitors.load("qemu")
+    nic = monitors.Nic(mac="02:00:00:00:00:01", fd=3, queues=2, vhost_fd=5)
+    made = monitors.Machine(
+        binary="q", accelerator="kvm", memory_mib=1, vcpus=2, kernel="/k", words=(), nics=(nic, replace(nic, queues=1))
+    )
+
+    assert ("tap,id=net0,fds=3:4,vhost=on,vhostfds=5:6", "tap,id=net1,fd=3,vhost=on,vhostfd=5") == tuple(
+        word for word in qemu.argv(made) if word.startswith("tap,")
+    )
+    assert "virtio-net-device,netdev=net0,mac=02:00:00:00:00:01,mq=on" in qemu.argv(replace(made, type="microvm"))
 
 
 @pytest.mark.parametrize(

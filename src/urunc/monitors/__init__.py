@@ -33,6 +33,8 @@ class Nic(Record):
     mtu: int = 0  # bytes, 0 = the monitor's default
     tap: str = ""
     fd: int = -1
+    queues: int = 1  # of each kind; the first has `fd`, the others the next ones
+    vhost_fd: int = -1  # of /dev/vhost-net for the first queue, the others as above; -1: the monitor serves them itself
     offloads: bool = True  # False: the guest must see no checksum and segmentation offloads
 
 
@@ -142,6 +144,7 @@ class Monitor(Record):
     copies: "tuple[str, ...]" = ()  # of these the ones that it keeps, initrd included, beside the guest's memory
     files: "Callable[[Machine], tuple[tuple[str, bytes], ...]]" = no_files  # path, content; as `nodes` in its root
     takes_tap: str = "fd"  # or "name": then it needs `tap_nodes`, and a tap that nobody else holds open
+    queues: bool = False  # whether it takes a descriptor for each queue of an interface, and /dev/vhost-net's beside it
     virtio: bool = True  # its interfaces are virtio-net, and want the header of that before each frame
     tap_nodes: "tuple[tuple[str, int, int], ...]" = ()
     capabilities: "tuple[str, ...]" = ()  # CAP_* that it cannot do without

@@ -100,12 +100,22 @@ def _order(device: "Nic | Disk") -> int:
 
 def _backend(nic: Nic, number: int) -> str:
     if nic.fd >= 0:
-        return f"tap,id=net{number},fd={nic.fd}"
+        vhost = ",vhost=on," + _descriptors("vhostfd", nic.vhost_fd, nic.queues) if nic.vhost_fd >= 0 else ""
+        return f"tap,id=net{number}," + _descriptors("fd", nic.fd, nic.queues) + vhost
     return f"tap,id=net{number},ifname={escaped(nic.tap)},script=no,downscript=no"
+
+
+def _descriptors(name: str, first: int, count: int) -> str:
+    """Return the option for one descriptor, or for several that follow each other."""
+    if count == 1:
+        return f"{name}={first}"
+    return f"{name}s=" + ":".join([str(first + number) for number in range(count)])
 
 
 def _nic(machine: Machine, nic: Nic, number: int) -> str:
     options = [*_model(machine, "net"), f"netdev=net{number}", f"mac={nic.mac}"]
+    if nic.queues > 1:  # an interrupt for each direction of each, for the control queue, and for changes
+        options += ["mq=on"] if machine.type == "microvm" else ["mq=on", f"vectors={2 * nic.queues + 2}"]
     options += [] if machine.type == "microvm" else ["romfile="]  # nobody boots from it
     options += [f"host_mtu={nic.mtu}"] if nic.mtu not in {0, _ETHERNET_MTU} else []
     return ",".join([*options, *(() if nic.offloads else _NO_OFFLOADS)])
@@ -147,6 +157,7 @@ MONITOR = Monitor(
     takes_tap="fd",
     powerdown="qmp",
     tap_nodes=TUN,
+    queues=True,
     shares=("virtiofs", "9pfs"),
     qmp=True,
     seccomp=True,

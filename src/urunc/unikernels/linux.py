@@ -123,6 +123,7 @@ GUEST = Guest(
     words=words,
     kernels=("bzimage", "elf64"),
     net=MANY,
+    queues=True,
     disks=MANY,
     roots=("initrd", "block", "9pfs", "virtiofs"),
     uinit=True,
