@@ -73,6 +73,17 @@ static int attach_below(int *slots, int64_t slot, const char *below, const char 
     return 0;
 }
 
+/* O_EXCL: EBUSY while any mount namespace has the device mounted, or any other guest has it. */
+static int claim(int *slots, int64_t slot, const char *path, struct fp_error *error)
+{
+    int fd = open(path, O_RDWR | O_EXCL | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return fp_fail(error, "have the block device for the guest alone", path);
+    drop_slot(slots, slot);
+    slots[slot] = fd;
+    return 0;
+}
+
 /* Of the processes in this namespace alone, without the kernel's parameters: some monitors reach what they have open
  * through /proc/self/fd. */
 static int mount_proc(const char *path, struct fp_error *error)
@@ -167,6 +178,8 @@ int fp_enter_operation(const struct fp_operation *operation, int *slots, struct 
         return attach(slots, argument[0].integer, argument[1].text, error);
     case FP_OP_ATTACH_BELOW:
         return attach_below(slots, argument[0].integer, argument[1].text, argument[2].text, error);
+    case FP_OP_CLAIM:
+        return claim(slots, argument[0].integer, argument[1].text, error);
     case FP_OP_PROC:
         return mount_proc(argument[0].text, error);
     case FP_OP_PIVOT_ROOT:

@@ -116,6 +116,7 @@ static bool slot_holds(const struct fp_operation *operation)
     case FP_OP_CONSOLE:
     case FP_OP_ATTACH:
     case FP_OP_ATTACH_BELOW:
+    case FP_OP_CLAIM:
     case FP_OP_TERMINAL:
     case FP_OP_EXEC_SLOT:
         return operation->arguments[0].integer >= 0 && operation->arguments[0].integer < FP_SLOT_COUNT;

@@ -67,6 +67,7 @@
     X(READ_ONLY, "read_only", "")                /* the root itself, not what is attached below */                     \
     X(RELEASE, "release", "insis") /* slot for the device, slots to drop, path of its node, whether it is only         \
                                       read, its name: has start unmount the snapshot */                                \
+    X(CLAIM, "claim", "is")        /* slot (becomes the device, had exclusively), path of its node */                  \
     X(HOSTNAME, "hostname", "s")                                                                                       \
     X(DOMAINNAME, "domainname", "s")                                                                                   \
     X(OOM_SCORE_ADJ, "oom_score_adj", "i")                                                                             \

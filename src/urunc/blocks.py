@@ -1,7 +1,7 @@
 """The guest's block devices: images in the rootfs, and devices of the host that the container was given.
 
-The one rule: a device is given by linux.devices and linux.resources.devices both, as to any container; one that the
-guest may write to is held exclusively from here on, so that no mount and no other guest has it.
+The one rule: a device is given by linux.devices and linux.resources.devices both, as to any container.  One that the
+guest may write to is held exclusively from start on (storage.claims); that nobody has it now is seen here.
 """
 
 import errno
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .bundle import Spec
 
 S_IFMT, S_IFBLK, S_IFREG = 0o170000, 0o060000, 0o100000  # inode(7)
+_TRIES, _PAUSE_S = 20, 0.01
 SECTOR = 512  # bytes, the unit of /sys/dev/block/*/size
 
 
@@ -69,7 +70,7 @@ def _device(spec: "Spec", role: str, name: str, number: "tuple[int, int]") -> Bl
         directory = f"/sys/dev/block/{number[0]}:{number[1]}"
         read_only = read_only or _text(f"{directory}/ro").strip() == "1"
         size = int(_text(f"{directory}/size")) * SECTOR
-        fd = _open(number, f"{directory}/uevent", writable=not read_only)
+        fd = _open(number, f"{directory}/uevent")
     except OSError as error:
         if error.errno == errno.EBUSY:
             raise SpecError(f"{shown} is in use: unmount it, or end the guest that has it") from None
@@ -77,26 +78,30 @@ def _device(spec: "Spec", role: str, name: str, number: "tuple[int, int]") -> Bl
     return Block(fd=fd, size=size, filesystem=superblock.read(fd), node=number, read_only=read_only)
 
 
-def _open(number: "tuple[int, int]", events: str, *, writable: bool) -> int:
-    """Open the device by its number, exclusively: EBUSY while anybody has it so, or has it mounted.
-
-    What is only read need not be had by one guest alone: it is let go of again.
-    """
+def _open(number: "tuple[int, int]", events: str) -> int:
+    """Open the device by its number; EBUSY while anybody has it exclusively, or has it mounted."""
     (node,) = [line[8:] for line in _text(events).splitlines() if line.startswith("DEVNAME=")]
-    fd = os.open(f"/dev/{node}", (os.O_RDWR if writable else os.O_RDONLY) | os.O_EXCL | os.O_NONBLOCK)
+    fd = _exclusive(f"/dev/{node}")
     try:
         status = os.fstat(fd)
         if not _is(status, S_IFBLK) or (os.major(status.st_rdev), os.minor(status.st_rdev)) != number:
             raise OSError(errno.ENXIO, "")
-        if writable:
-            return fd
         return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK)
-    except BaseException:
-        os.close(fd)
-        raise
     finally:
-        if not writable:
-            os.close(fd)
+        os.close(fd)
+
+
+def _exclusive(path: str) -> int:
+    for _ in range(_TRIES):
+        try:
+            return os.open(path, os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+        from time import sleep
+
+        sleep(_PAUSE_S)  # another create may be looking at it
+    raise OSError(errno.EBUSY, "", path)
 
 
 def _is(status: os.stat_result, kind: int) -> bool:

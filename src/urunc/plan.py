@@ -109,6 +109,7 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
         *wait_hooks,
         ("stage", "enter"),
         *_enter(spec, host, machine, slots, start_hooks),
+        *storage.claims(host, slots),
         *storage.released(host, machine, slots, (ROOTFS_SLOT,) if start_hooks else ()),
         ("stage", "exec"),
         *credentials.operations(spec, chosen, machine, shared.capabilities(machine)),

@@ -120,10 +120,18 @@ def released(host: "Host", machine: "Machine", slots: "dict[str, int]", hooks: "
     return snapshot.released(machine, (*archived, *hooks))
 
 
+def claims(host: "Host", slots: "dict[str, int]") -> "list[Operation]":
+    """Return how devices that the guest may write to are had exclusively: nobody has them, nor comes to mount them."""
+    return [("claim", slots[role], f"guest/{role}") for role in _claimed(host)]
+
+
 def kept(host: "Host", slots: "dict[str, int]", number: int) -> "list[Operation]":
-    """Return how the monitor gets, from `number` on, the descriptors that keep devices from being mounted beside it."""
-    held = [file.role for file in host.files if file.node and not file.read_only]
-    return [("keep", slots[role], number + at) for at, role in enumerate(held)]
+    """Return how the monitor gets, from `number` on, the descriptors by which devices are had."""
+    return [("keep", slots[role], number + at) for at, role in enumerate(_claimed(host))]
+
+
+def _claimed(host: "Host") -> "list[str]":
+    return [file.role for file in host.files if file.node and not file.read_only]
 
 
 def operations(host: "Host", machine: "Machine", slots: "dict[str, int]") -> "list[Operation]":

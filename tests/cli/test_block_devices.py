@@ -71,9 +71,8 @@ def mount(device: Path, where: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_device_that_was_given_is_the_guest_s_disk(urunc: Runtime, given: Make, loop: Path, tmp_path: Path) -> None:
-    """As a node of its own, and nobody can mount it from create to the guest's end."""
+    """As a node of its own, and nobody can mount it from start to the guest's end."""
     urunc.create(given())
-    assert "busy" in mount(loop, tmp_path / "m").stderr
     urunc.good("start", "c")
     pid = urunc.state()["pid"]
 
@@ -96,6 +95,21 @@ def test_no_two_guests_have_a_device_that_they_write_to(urunc: Runtime, given: M
     assert "is in use: unmount it, or end the guest that has it" in ended.stderr
     assert 1 == ended.stderr.count("\n")
     assert "gone" == urunc.status("d")
+
+
+def test_a_device_that_is_mounted_after_create_is_not_given_to_a_guest(
+    urunc: Runtime, given: Make, loop: Path, tmp_path: Path
+) -> None:
+    urunc.create(given())
+    mounted = mount(loop, tmp_path / "m")
+    try:
+        ended = urunc("start", "c")
+    finally:
+        run("umount", str(tmp_path / "m"))
+
+    assert 0 == mounted.returncode, mounted.stderr
+    assert 1 == ended.returncode
+    assert "have the block device for the guest alone guest/disk0: device or resource busy" in ended.stderr
 
 
 @pytest.mark.parametrize(("access", "root"), [("r", {}), ("rw", {"readonly": True})])

@@ -461,6 +461,7 @@ def test_a_given_device_is_a_node_and_is_held_while_the_guest_runs() -> None:
         ("node", "guest/disk0", 0o060666, 8, 16),
         ("node", "guest/disk1", 0o060666, 8, 32),
     ]
+    assert ("claim", 2, "guest/disk0") in planned
     assert ("keep", 2, 7) in planned
     assert not [row for row in planned if row[0] == "keep" and row[1] == 3]
 
