@@ -11,12 +11,10 @@
 #include "sealed.h"
 #include "userns.h"
 
-#include <linux/nsfs.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -30,38 +28,6 @@ extern const char fp_init_image_start[], fp_init_image_end[];
 #endif
 
 enum { STACK_SIZE = 64 << 10, SCRATCH_FD = 64 };
-
-static int open_namespace(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error)
-{
-    const char *path = operation->arguments[1].text;
-    int type = (int)operation->arguments[0].integer;
-    if (sandbox->join_count == FP_JOINS_MAX)
-        return fp_fail_with(error, E2BIG, "join", path);
-    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return fp_fail(error, "open namespace", path);
-    int found = ioctl(fd, NS_GET_NSTYPE);
-    if (found != type)
-        return fp_fail_with(error, EINVAL, found < 0 ? "not a namespace" : "a namespace of another type", path);
-    if (type == CLONE_NEWNET && !sandbox->network_path && !(sandbox->network_path = strdup(path)))
-        return fp_fail(error, "join", path);
-    if (type == CLONE_NEWTIME) /* takes a process with memory of its own: urunc-init */
-        sandbox->slots[FP_SLOT_TIME] = fp_take_fd(&fd);
-    else
-        sandbox->joins[sandbox->join_count++] = (struct fp_join){type, fp_take_fd(&fd)};
-    return 0;
-}
-
-static int make_user_namespace(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error)
-{
-    int fd = fp_userns_create(operation->arguments[0].text, operation->arguments[1].text, error);
-    if (fd < 0)
-        return -1;
-    if (sandbox->join_count == FP_JOINS_MAX)
-        return close(fd), fp_fail_with(error, E2BIG, "join", "user namespace");
-    sandbox->joins[sandbox->join_count++] = (struct fp_join){CLONE_NEWUSER, fd};
-    return 0;
-}
 
 static int listen_for_start(struct fp_sandbox *sandbox, struct fp_error *error)
 {
@@ -253,7 +219,7 @@ static int await_reply(struct fp_sandbox *sandbox, struct fp_error *error)
     return -1;
 }
 
-static int await_ready(struct fp_sandbox *sandbox, struct fp_error *error)
+int fp_sandbox_ready(struct fp_sandbox *sandbox, struct fp_error *error)
 {
     if (!sandbox->ready && await_reply(sandbox, error) < 0)
         return -1;
@@ -261,7 +227,7 @@ static int await_ready(struct fp_sandbox *sandbox, struct fp_error *error)
     return 0;
 }
 
-static int start_init(struct fp_sandbox *sandbox, uint64_t namespaces, struct fp_error *error)
+int fp_sandbox_clone(struct fp_sandbox *sandbox, uint64_t namespaces, struct fp_error *error)
 {
     int pair[2];
     if (sandbox->pid)
@@ -292,7 +258,7 @@ static int start_init(struct fp_sandbox *sandbox, uint64_t namespaces, struct fp
     sandbox->start_fd = -1;
     if (!(namespaces & CLONE_NEWTIME))
         return 0; /* it gets ready while we go on */
-    return await_ready(sandbox, error) < 0 ? -1 : fp_timens_check(sandbox->pid, error);
+    return fp_sandbox_ready(sandbox, error) < 0 ? -1 : fp_timens_check(sandbox->pid, error);
 }
 
 static void unlock_network(struct fp_sandbox *sandbox)
@@ -305,7 +271,7 @@ static int send_plan(struct fp_sandbox *sandbox, const void *bytes, size_t size,
 {
     struct fp_request request = {.kind = FP_KEEP, .plan_size = (uint32_t)size};
     _cleanup_close_ int plan = fp_sealed_memfd("urunc-plan", bytes, size, false, error);
-    if (plan < 0 || await_ready(sandbox, error) < 0 ||
+    if (plan < 0 || fp_sandbox_ready(sandbox, error) < 0 ||
         fp_send_request(sandbox->sync_fd, &request, plan, sandbox->slots, error) < 0)
         return -1;
     return await_reply(sandbox, error);
@@ -325,31 +291,6 @@ static int keep_slots(struct fp_sandbox *sandbox, const int *slots, int count, s
     return 0;
 }
 
-static int execute_operation(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error)
-{
-    switch (operation->code) {
-    case FP_OP_JOIN:
-        return open_namespace(sandbox, operation, error);
-    case FP_OP_USER_NAMESPACE:
-        return make_user_namespace(sandbox, operation, error);
-    case FP_OP_TIME_OFFSETS:
-        sandbox->time_offsets = operation->arguments[0].text;
-        return 0;
-    case FP_OP_CGROUP:
-    case FP_OP_CGROUP_JOIN:
-    case FP_OP_CGROUP_WRITE:
-    case FP_OP_CGROUP_WRITE_FIRST:
-    case FP_OP_CGROUP_DEVICES:
-        return fp_cgroups_operation(&sandbox->cgroups, sandbox->state_fd, operation, error);
-    case FP_OP_CLONE:
-        return start_init(sandbox, (uint64_t)operation->arguments[0].integer, error);
-    case FP_OP_READY:
-        return await_ready(sandbox, error);
-    default:
-        return fp_root_operation(sandbox, operation, error);
-    }
-}
-
 int fp_sandbox_execute(struct fp_sandbox *sandbox, const void *bytes, size_t size, const int *slots, int slot_count,
                        struct fp_error *error)
 {
@@ -363,7 +304,7 @@ int fp_sandbox_execute(struct fp_sandbox *sandbox, const void *bytes, size_t siz
                 unlock_network(sandbox); /* hooks follow, which may take their time */
                 return send_plan(sandbox, bytes, size, error);
             }
-        } else if (execute_operation(sandbox, &operation, error) < 0) {
+        } else if (fp_sandbox_operation(sandbox, &operation, error) < 0) {
             return -1;
         }
     }
@@ -373,7 +314,7 @@ int fp_sandbox_execute(struct fp_sandbox *sandbox, const void *bytes, size_t siz
 int fp_sandbox_release(struct fp_sandbox *sandbox, struct fp_error *error)
 {
     struct fp_request request = {.kind = FP_COMMIT};
-    if (await_ready(sandbox, error) < 0 || fp_send_request(sandbox->sync_fd, &request, -1, NULL, error) < 0)
+    if (fp_sandbox_ready(sandbox, error) < 0 || fp_send_request(sandbox->sync_fd, &request, -1, NULL, error) < 0)
         return -1;
     fp_sandbox_drop(sandbox); /* what was sent is received all the same */
     return 0;

@@ -53,6 +53,12 @@ int fp_sandbox_lock_network(struct fp_sandbox *sandbox, struct fp_error *error);
 /* From here on the container lives without its maker: urunc-init waits for start.  All descriptors but the pidfd go. */
 int fp_sandbox_release(struct fp_sandbox *sandbox, struct fp_error *error);
 
+/* An operation of the stages sandbox and root (operations.c); the first's `clone`, which starts urunc-init, and
+ * `ready`, which waits for it. */
+int fp_sandbox_operation(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error);
+int fp_sandbox_clone(struct fp_sandbox *sandbox, uint64_t namespaces, struct fp_error *error);
+int fp_sandbox_ready(struct fp_sandbox *sandbox, struct fp_error *error);
+
 /* Operations of stage root (root.c, link.c, console.c, initrd.c). */
 int fp_root_operation(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error);
 int fp_link_create(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error);

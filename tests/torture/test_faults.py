@@ -3,11 +3,13 @@
 strace puts the error in the place of the call, in the runtime, in urunc-init and in hooks.
 """
 
+import errno
 import os
 import random
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -97,22 +99,52 @@ def test_a_call_that_fails_anywhere_leaves_nothing(urunc: Runtime, path: Path) -
     assert failed > ROUNDS / 20, "hardly anything has failed: nothing was tried"
 
 
-@pytest.mark.parametrize("inodes", range(2, 11))
-def test_a_full_state_directory(urunc: Runtime, path: Path, inodes: int) -> None:
-    """--root on a file system with room for so many files: create fails by name, or there is enough for delete too."""
+SMALL = tuple(f"nr_inodes={count},size=1m" for count in range(2, 11)) + tuple(f"size={4 * n}k" for n in range(1, 9))
+
+
+@pytest.fixture
+def small(urunc: Runtime, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """--root on a file system with room for so many files or bytes (a page is the least that a file takes)."""
     urunc.root.mkdir()
-    options = f"nr_inodes={inodes},size=1m"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", urunc.root], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", request.param, "tmpfs", urunc.root], check=True)
+    yield urunc.root
+    subprocess.run(["umount", urunc.root], check=True)
+
+
+@pytest.mark.parametrize("small", SMALL, indirect=True)
+def test_a_full_state_directory(urunc: Runtime, path: Path, small: Path) -> None:
+    """Create fails by name and leaves nothing, or there is enough for delete too."""
+    ended = urunc("create", "--bundle", path, "c")
+    if ended.returncode:
+        assert "no space left on device" in ended.stderr
+        assert "gone" == urunc.status()
+    urunc.good("delete", "--force", "c")
+    assert {".lock"} >= set(os.listdir(small))
+    until(lambda: not orphans(), "the end of all processes")
+
+
+@pytest.mark.parametrize("small", ["size=64k", "nr_inodes=16,size=1m"], indirect=True)
+@pytest.mark.parametrize("left", range(6))
+def test_a_state_directory_that_is_full_when_it_starts(urunc: Runtime, path: Path, small: Path, left: int) -> None:
+    """Somebody else fills it up to `left` files of a page each: start works or says why not, delete always works."""
+    urunc.create(path)
+    others = []
     try:
-        ended = urunc("create", "--bundle", path, "c")
-        if ended.returncode:
-            assert "no space left on device" in ended.stderr
-            assert "gone" == urunc.status()
-        urunc.good("delete", "--force", "c")
-        assert {".lock"} >= set(os.listdir(urunc.root))
-        until(lambda: not orphans(), "the end of all processes")
-    finally:
-        subprocess.run(["umount", urunc.root], check=True)
+        for number in range(100):
+            others.append(small / f".other{number}")
+            others[-1].write_bytes(b"x" * 4096)
+    except OSError as error:
+        assert errno.ENOSPC == error.errno
+    for other in others[: left + 1]:
+        other.unlink(missing_ok=True)
+    ended = urunc("start", "c")
+    assert 0 == ended.returncode or "no space left on device" in ended.stderr
+    assert urunc.status() in ("running", "stopped")
+    urunc.good("delete", "--force", "c")
+    for other in others[left + 1 :]:
+        other.unlink(missing_ok=True)
+    assert {".lock"} >= set(os.listdir(small))
+    until(lambda: not orphans(), "the end of all processes")
 
 
 def test_few_descriptors_are_an_error_or_enough(urunc: Runtime, path: Path) -> None:
