@@ -132,7 +132,7 @@ int fp_lifecycle_exec(struct fp_sandbox *sandbox, struct fp_error *error)
     if (fp_send_request(sandbox->sync_fd, &request, -1, NULL, error) < 0 ||
         await_exec(sandbox->sync_fd, -1, &hold, &entered_ns, error) < 0)
         return -1;
-    close(fp_take_fd(&sandbox->sync_fd)); /* it is nobody's half-made process any more */
+    fp_sandbox_drop(sandbox); /* it is nobody's half-made process any more */
     return 0;
 }
 

@@ -44,8 +44,14 @@ def execute(request: "Request") -> Outcome:
     from . import terminal
     from .foreground import Forwarding, status_of
 
+    sandbox = _fastpath.Sandbox(-1)
+
+    def forward(number: int) -> None:
+        if sandbox.pid:
+            os.kill(sandbox.pid, number)
+
     # what joins a frozen cgroup is frozen before it has told us anything: who thaws it needs the lock
-    with runtime.open_(request, locked=not request.ignore_paused) as container:
+    with Forwarding(forward), runtime.open_(request, locked=not request.ignore_paused) as container:
         record = container.record()
         status = container.status(record)
         if not (status == "paused" and request.ignore_paused):
@@ -55,19 +61,16 @@ def execute(request: "Request") -> Outcome:
         spec = spec_of(request, bundle_of(record), record.pid)
         _check_terminal(request, spec)
         with terminal.Session(request, spec.terminal and not request.console_socket) as session:
-            sandbox = _fastpath.Sandbox(-1)
             try:
                 _start(session.request, sandbox, spec, record)
-            finally:
-                pid = sandbox.pid
+            except BaseException:
                 sandbox.close()  # ends what has not begun
-            container.__exit__()  # the process is on its own, and may take its time: others need the lock
-            container.fd = container.lock_fd = container.root_fd = -1
+                raise
+            container.let_go()  # the process is on its own, and may take its time: others need the lock
             if request.detach:
                 return Outcome()
-            with Forwarding(lambda number: os.kill(pid, number)):
-                session.attach()
-                return Outcome(status=status_of(os.waitpid(pid, 0)[1]))
+            session.attach()
+            return Outcome(status=status_of(os.waitpid(sandbox.pid, 0)[1]))
 
 
 def bundle_of(record: "_fastpath.State") -> str:

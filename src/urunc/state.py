@@ -32,9 +32,14 @@ class Container:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close what is open, and give up the lock with it; may be called twice."""
         for fd in (self.fd, self.lock_fd, self.root_fd):
             if fd >= 0:
                 os.close(fd)
+        self.fd = self.lock_fd = self.root_fd = -1
 
     def owner(self) -> str:
         """Return whose container this is: "urunc", "fallback", or "nobody" for what a killed create has left."""
