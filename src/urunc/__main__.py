@@ -30,7 +30,10 @@ def main() -> "NoReturn":
 
 def _load_native(loader: "zipimporter") -> None:
     image = _native_image(loader)
-    fd = os.memfd_create("urunc-fastpath", os.MFD_CLOEXEC)
+    try:
+        fd = os.memfd_create("urunc-fastpath", os.MFD_CLOEXEC)
+    except OSError as error:
+        _die(f"memory for the native module: {error.strerror}")
     try:
         with open(fd, "wb", closefd=False) as file:
             file.write(image)
@@ -39,6 +42,8 @@ def _load_native(loader: "zipimporter") -> None:
         if os.path.exists("/proc/self/fd"):
             _die(f"the native module does not load: {error}")
         _die("/proc is not mounted: mount it (mount -t proc proc /proc)")
+    except OSError as error:
+        _die(f"write the native module to memory: {error.strerror}")
     finally:
         os.close(fd)
 
