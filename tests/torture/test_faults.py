@@ -33,8 +33,8 @@ CALLS = (
     *("execve", "execveat", "unlinkat", "unlink", "rmdir", "pidfd_send_signal"),
 )
 ERRORS = ("ENOMEM", "EPERM", "EMFILE", "ENOSPC", "EINTR")
-# words of an interpreter that could not read a part of our program or of itself: which call that is differs from machine
-# to machine, and what it then says is not ours
+# words of an interpreter that could not read a part of our program or of itself: which call that is differs from
+# machine to machine, and what it then says is not ours
 UNREADABLE = ("zipimport", "ZipImportError", "importlib", "ImportError", "ModuleNotFoundError", "Fatal Python error")
 NO_MEANING = {("close_range", "EINTR"), ("recvmsg", "ENOSPC")}  # nobody could tell what to do about it
 
