@@ -39,7 +39,7 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
     spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "Host", net: "Network"
 ) -> Machine:
     """Return the virtual machine that the monitor is to make; the pair has been checked."""
-    _check_kernel(chosen, host)
+    _check_kernel(guest, chosen, host)
     paths = {file.role: f"/guest/{file.role}" for file in host.files}
     net = placed(spec, unikernel, net)
     fast = accelerator(unikernel.accelerator or host.config.accelerator, chosen, host.kvm)
@@ -106,7 +106,7 @@ def placed(spec: "Spec", unikernel: "Unikernel", net: "Network") -> "Network":
 
 def check(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "Host") -> "tuple[str, ...]":
     """Raise what `machine_of` would for any network; return notices about what the guest does not get."""
-    _check_kernel(chosen, host)
+    _check_kernel(guest, chosen, host)
     _type(unikernel, guest, host)
     _check_memory(spec, guest, host)
     _powers_down(unikernel, guest, chosen)
@@ -241,11 +241,19 @@ def _root(unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "Host
     return (root_kind if init == "uinit" else shared_root)(unikernel, guest, chosen, host)
 
 
-def _check_kernel(chosen: "Monitor", host: "Host") -> None:
+def _check_kernel(guest: "Guest", chosen: "Monitor", host: "Host") -> None:
+    """Raise what the monitor would say in words of its own, and refuse an image of another framework."""
     kernel = host.files[0]
-    if not set(kernel.kinds) & set(chosen.kernels):
+    kinds = set(kernel.kinds)
+    if not kinds & set(chosen.kernels):
         raise UnikernelError(
             f"binary {kernel.name} is {' '.join(kernel.kinds)}: {chosen.name} loads {', '.join(chosen.kernels)}"
+        )
+    if any(kind.startswith("solo5-") for kind in kinds):
+        kinds.discard("elf64")  # all of Solo5's are
+    if not kinds & set(guest.kernels):
+        raise UnikernelError(
+            f"binary {kernel.name} is {' '.join(kernel.kinds)}: a {guest.name} guest is {', '.join(guest.kernels)}"
         )
 
 

@@ -12,7 +12,8 @@ PREFIX = "com.urunc.unikernel."
 
 
 def started(urunc: Runtime, bundle: Bundle, action: str, **keys: str) -> int:
-    made = bundle(args=("app",), annotations={PREFIX + key: value for key, value in keys.items()})
+    named = {"unikernelType": "unikraft", **keys}
+    made = bundle(args=("app",), annotations={PREFIX + key: value for key, value in named.items()})
     (made / "rootfs" / "hello").write_bytes(multiboot_build.image(build.default_cache(), action).read_bytes())
     pid = urunc.create(made)
     urunc.good("start", "c")
@@ -24,7 +25,7 @@ def started(urunc: Runtime, bundle: Bundle, action: str, **keys: str) -> int:
     "keys", [{"unikernelType": "osv"}, {"stop": "powerdown"}, {"stop": "powerdown", "machine": "pc"}]
 )
 def test_guest_that_listens_stops_by_itself(urunc: Runtime, bundle: Bundle, keys: dict[str, str]) -> None:
-    """OSv does; of Linux the annotation says so."""
+    """OSv does; of others the annotation says so."""
     pid = started(urunc, bundle, "button", **keys)
 
     urunc.good("kill", "c", "TERM")

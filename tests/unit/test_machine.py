@@ -125,9 +125,9 @@ def test_image_for_another_target_is_refused_by_name(built: str, monitor: str) -
 @pytest.mark.parametrize(
     ("monitor", "good", "bad"),
     [
-        ("qemu", ("bzimage", "pvh", "multiboot"), ("elf64", "gzip", "disk", "unknown", "arm64", "elf32")),
+        ("qemu", ("bzimage", "pvh"), ("elf64", "gzip", "disk", "unknown", "arm64", "elf32")),
         ("firecracker", ("elf64",), ("bzimage", "elf32", "gzip", "disk", "unknown")),
-        ("cloud-hypervisor", ("pvh",), ("elf64", "bzimage", "multiboot", "disk")),
+        ("cloud-hypervisor", ("bzimage", "pvh"), ("elf64", "multiboot", "disk")),
     ],
 )
 def test_image_that_a_monitor_cannot_load_is_refused(monitor: str, good: tuple[str, ...], bad: tuple[str, ...]) -> None:
@@ -139,6 +139,49 @@ def test_image_that_a_monitor_cannot_load_is_refused(monitor: str, good: tuple[s
         else:
             with pytest.raises(UnikernelError, match=f"binary /k is {kind}: {monitor} loads "):
                 made(host, monitor, guest="linux")
+
+
+# what each framework's images are, by their headers, and on which monitors it boots (the others refuse it)
+IMAGES = [
+    ("linux bzImage", ("bzimage",), {("linux", "qemu"), ("linux", "cloud-hypervisor")}),
+    ("linux vmlinux", ("elf64",), {("linux", "firecracker"), ("unikraft", "firecracker"), ("osv", "firecracker")}),
+    (
+        "vmlinux with PVH",
+        ("elf64", "pvh"),
+        {
+            *(("linux", monitor) for monitor in ("qemu", "firecracker", "cloud-hypervisor")),
+            *(("unikraft", "firecracker"), ("unikraft", "qemu"), ("osv", "firecracker"), ("osv", "qemu")),
+        },
+    ),
+    (
+        "multiboot",
+        ("elf32", "multiboot"),
+        {(guest, "qemu") for guest in ("unikraft", "mirage", "rumprun", "mewz", "osv")},
+    ),
+    ("solo5 hvt", ("elf64", "solo5-hvt"), {("mirage", "hvt"), ("rumprun", "hvt")}),
+    ("solo5 spt", ("elf64", "solo5-spt"), {("mirage", "spt"), ("rumprun", "spt")}),
+    ("solo5 xen", ("elf64", "solo5-xen"), set()),
+    ("disk image", ("disk",), set()),
+    ("arm64 Image", ("arm64",), set()),
+    ("anything", ("unknown",), set()),
+]
+
+
+@pytest.mark.parametrize(("kinds", "good"), [row[1:] for row in IMAGES], ids=[row[0] for row in IMAGES])
+def test_image_boots_where_it_can_and_is_refused_by_name_elsewhere(
+    kinds: tuple[str, ...], good: set[tuple[str, str]]
+) -> None:
+    kernel = File(role="kernel", fd=-1, name="/k", kinds=kinds, size=1)
+    host = replace(HOST, files=(kernel,), kvm="full", devices=None)
+    for name in unikernels.MODULES:
+        for monitor in unikernels.load(name).monitors:
+            if (name, monitor) in good:
+                assert made(host, monitor, guest=name).kernel == "/guest/kernel"
+                continue
+            with pytest.raises(
+                UnikernelError, match=f"binary /k is {' '.join(kinds)}: (a {name} guest is|{monitor} loads) "
+            ):
+                made(host, monitor, guest=name)
 
 
 def sized(kind: str, size: int, extent: int, initrd: int = 0) -> Host:
