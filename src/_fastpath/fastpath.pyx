@@ -9,6 +9,9 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcpy
 from posix.fcntl cimport O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDONLY
 
+cdef extern from "Python.h":
+    bint PyUnicode_IS_ASCII(object text)
+
 from os import close, fsencode, strerror
 
 
@@ -703,7 +706,7 @@ cdef str escaped(int code):
 
 def quote(str text):
     cdef Py_ssize_t length
-    cdef const char *characters = PyUnicode_AsUTF8AndSize(text, &length) if text.isascii() else NULL
+    cdef const char *characters = PyUnicode_AsUTF8AndSize(text, &length) if PyUnicode_IS_ASCII(text) else NULL
     if characters is not NULL and fp_json_is_plain(characters, length):
         return '"' + text + '"'
     return '"' + "".join([escaped(ord(character)) for character in text]) + '"'
@@ -713,7 +716,7 @@ def are_texts(values):
     cdef Py_ssize_t length
     cdef const char *characters
     for value in values:
-        if type(value) is not str or not (<str>value).isascii():
+        if type(value) is not str or not PyUnicode_IS_ASCII(value):
             return False
         characters = PyUnicode_AsUTF8AndSize(value, &length)
         if memchr(characters, 0, length) is not NULL:
@@ -736,7 +739,7 @@ def quote_pairs(tuple pairs):
     cdef str key, value, text
     for pair in pairs:
         for text in <tuple>pair:
-            characters = PyUnicode_AsUTF8AndSize(text, &length) if text.isascii() else NULL
+            characters = PyUnicode_AsUTF8AndSize(text, &length) if PyUnicode_IS_ASCII(text) else NULL
             if characters is NULL or not fp_json_is_plain(characters, length):
                 return "{" + ",".join([f"{quote(key)}:{quote(value)}" for key, value in pairs]) + "}"
             size += length + 3  # the quotes, a colon or a comma

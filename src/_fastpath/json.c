@@ -35,6 +35,11 @@ static long hex4(const char *at, const char *end)
     return value;
 }
 
+static uint64_t bits_below(int count)
+{
+    return count < 64 ? (UINT64_C(1) << count) - 1 : UINT64_MAX;
+}
+
 /* Where a string may end, escape a character or hold one that it must not: sixteen bytes at a time.  `*seen` gets the
  * bits of all before. */
 static const char *plain_end(const char *at, const char *end, uint64_t *seen)
@@ -43,12 +48,14 @@ static const char *plain_end(const char *at, const char *end, uint64_t *seen)
     for (vector bytes; end - at >= (ptrdiff_t)sizeof(bytes); at += sizeof(bytes)) {
         memcpy(&bytes, at, sizeof(bytes));
         vector found = (vector)((bytes == '"') | (bytes == '\\') | (bytes < 0x20));
-        uint64_t halves[2], words[2];
-        memcpy(halves, &found, sizeof(halves));
+        uint64_t words[2], stops[2]; /* little-endian, as all machines of ours */
         memcpy(words, &bytes, sizeof(words));
-        if (halves[0] | halves[1])
-            break;
-        *seen |= words[0] | words[1];
+        memcpy(stops, &found, sizeof(stops));
+        int first = stops[0] ? __builtin_ctzll(stops[0]) : 64;
+        int second = stops[0] ? 0 : stops[1] ? __builtin_ctzll(stops[1]) : 64;
+        *seen |= (words[0] & bits_below(first)) | (words[1] & bits_below(second));
+        if (stops[0] | stops[1])
+            return at + (first + second) / 8;
     }
     while (at < end && *at != '"' && *at != '\\' && (unsigned char)*at >= 0x20)
         *seen |= (unsigned char)*at++;
