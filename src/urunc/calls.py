@@ -40,6 +40,7 @@ CLONE_THREAD = 0x00010000
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # BPF_LD | BPF_W | BPF_ABS, ...
 _KILL_PROCESS, _LOG, _ALLOW, _ENOSYS = 0x80000000, 0x7FFC0000, 0x7FFF0000, 0x00050000 | 38  # SECCOMP_RET_*
 _ENDS = {"clone": 0, "allow": 2, "deny": 3, "hide": 4}  # after the tree: a look at the flags, answers
+_programs: "dict[tuple[str, str, bool], bytes]" = {}  # what `program` has returned: that depends on nothing else
 _NUMBER, _MACHINE, _FLAGS = 0, 4, 16  # in struct seccomp_data; the low half of the first argument
 
 
@@ -55,6 +56,13 @@ def program(monitor: str, machine: str, *, log: bool = False) -> bytes:
     A call that is not on the list ends the process; with `log` it is logged and made.  Numbers that are younger than
     the list do not exist for the monitor.
     """
+    key = (monitor, machine, log)
+    if key not in _programs:
+        _programs[key] = _program(monitor, machine, log=log)
+    return _programs[key]
+
+
+def _program(monitor: str, machine: str, *, log: bool) -> bytes:
     lists = _lists(machine)
     if not lists or monitor not in lists.ALLOWED:
         return b""

@@ -5,13 +5,18 @@ long as it happens before a command has done anything, or after all of it is und
 """
 
 import builtins
+import os
 import sys
 
-from . import _fastpath, cli
+from . import _fastpath, calls, cli, monitors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
+
+
+for _name in monitors.MODULES:
+    calls.program(_name, os.uname().machine)  # once, when urunc is built
 
 
 class NeedsPythonError(BaseException):
