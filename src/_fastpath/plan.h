@@ -91,7 +91,7 @@
     X(HELPER, "helper", "isvviiii")     /* slot that it finds under 3 (-1: none), path in the root, argv, environment, \
                                            uid, gid, mask of its capabilities, 1: no standard error; it serves the     \
                                            monitor */                                                                  \
-    X(VHOST, "vhost", "sii")            /* path in the root, slots for the listening and the connected end */          \
+    X(VHOST, "vhost", "sii")            /* directory of the root, slots for the listening and the connected end */     \
     X(SECTOR, "sector", "s")     /* directory of the root, for the file that is a disk for the guest's status */       \
     X(SCRATCH, "scratch", "sii") /* directory of the root that is to be writable, uid, gid: for this user alone */     \
     X(COMPANION, "companion", "iiiss") /* FP_EXIT_*, slots for the monitor's end of QMP and of its events (-1: none),  \

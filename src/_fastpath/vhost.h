@@ -5,6 +5,6 @@
 #include "error.h"
 #include <stdint.h>
 
-/* Listen at `path` of the root for a moment, and connect: nobody else can be the one that is accepted.  The two ends go
- * into the slots. */
+/* Listen below the directory `path` of the root for a moment, and connect: nobody else can be the one that is accepted.
+ * The two ends go into the slots. */
 int fp_vhost_create(const char *path, int *slots, int64_t listening, int64_t connected, struct fp_error *error);

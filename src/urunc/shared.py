@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 INITRD = "guest/initrd"
 SHARE = "guest/share"
 STATUS = "guest/status"
+VHOST = "guest/vhost"
 PROCESSES = "guest/processes"
 # linux/capability.h: a server of files gives them owners, and reads what is not its own
 CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID = 0, 1, 2, 3, 4
@@ -37,6 +38,7 @@ def operations(host: "Host", machine: "Machine", slots: "dict[str, int]") -> "li
     made: list[Operation] = _initrd(machine.archive, host, slots) if machine.archive else []
     made += [("directory", STATUS, 0o755)] if machine.exit_code == "sector" else []
     if machine.share:
+        made += [("directory", VHOST, 0o755)] if machine.share.kind == "virtiofs" else []
         made += [("directory", path, 0o555) for path in ("proc", "proc/sys", "proc/sys/fs", PROCESSES)]
         # the processes alone, and of the kernel's parameters the one that virtiofsd asks for
         made += [("symlink", f"/{PROCESSES}/self", "proc/self"), ("file", "proc/sys/fs/file-max", 0o444, b"65536\n")]
@@ -55,7 +57,7 @@ def attached(machine: "Machine") -> "list[Operation]":
     if not machine.share:
         return made
     if machine.share.kind == "virtiofs":
-        made.append(("vhost", f"{SHARE}.sock", LISTENING_SLOT, CONNECTED_SLOT))
+        made.append(("vhost", VHOST, LISTENING_SLOT, CONNECTED_SLOT))
     for number, (name, *_) in enumerate(machine.share.entries):
         if _is_below(name):
             made.append(("attach_below", SHARE_SLOT + number, f"{SHARE}/root", name.removeprefix("root/")))

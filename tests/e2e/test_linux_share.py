@@ -15,6 +15,7 @@ from urunc import facts
 pytestmark = pytest.mark.e2e
 
 BOOT_S = 300  # Debian's kernel takes 5 s on an idle machine
+SHIFT = 100000  # of the ids in a user namespace
 HAS_VIRTIOFSD = any(map(os.path.exists, facts.VIRTIOFSD))
 KEYS = {"binary": "/boot/vmlinuz", "initrd": "/boot/initrd"}
 APP = """\
@@ -111,3 +112,21 @@ def test_a_read_only_rootfs_is_shared_by_9p(urunc: Runtime, image: Callable[...,
     ] == lines
     assert not (directory / "rootfs" / "written").exists()
     assert "data\n" == (tmp_path / "data" / "written").read_text()
+
+
+def test_in_a_user_namespace_files_belong_to_the_container_s_users(
+    urunc: Runtime, image: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The guest's root is the container's, and so are the files that it makes."""
+    mapping = [{"containerID": 0, "hostID": SHIFT, "size": 65536}]
+    namespaces = [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount", "user")]
+    directory = image("true", linux={"namespaces": namespaces, "uidMappings": mapping, "gidMappings": mapping})
+    for top in (directory / "rootfs", tmp_path / "data", tmp_path / "secret"):
+        for path in (top, *top.rglob("*")):
+            os.chown(path, SHIFT, SHIFT, follow_symlinks=False)
+    lines = said(urunc, directory)
+
+    kind = "virtiofs" if HAS_VIRTIOFSD else "9p"
+    assert [f"root fs0 {kind}", "nameserver 10.1.2.3", "hidden", "secret refused"] == lines[:4]
+    for written in (directory / "rootfs" / "written", tmp_path / "data" / "written"):
+        assert (SHIFT, SHIFT) == (written.stat().st_uid, written.stat().st_gid)

@@ -276,6 +276,9 @@ def test_a_framework_without_mounts_gets_a_notice_or_refuses() -> None:
     spec = replace(SPEC, mounts=(*OWN, RESOLV))
 
     assert ("/etc/resolv.conf: a mirage guest does not get it",) == mounts.refused(spec, "mirage")
+    # Kubernetes gives it to every pod
+    token = replace(SECRET, destination="/var/run/secrets/kubernetes.io/serviceaccount")
+    assert 1 == len(mounts.refused(replace(SPEC, mounts=(token,)), "mirage"))
     with pytest.raises(SpecError, match="mounts: /data: a mirage guest cannot be given it: remove it"):
         mounts.refused(replace(SPEC, mounts=(RESOLV, DATA)), "mirage")
 
