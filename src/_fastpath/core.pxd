@@ -109,7 +109,7 @@ cdef extern from "state.h":
     int fp_state_write(int state_fd, const fp_state *state, fp_error *error) nogil
     fp_status fp_state_status(const fp_state *state) nogil
     const char *fp_status_name(fp_status status) nogil
-    char *fp_state_json(const fp_state *state, fp_status status) nogil
+    char *fp_state_json(const fp_state *state, fp_status status, const char *reason) nogil
     int fp_state_lock(int root_fd, const char *id, int timeout_ms, fp_error *error) nogil
     int fp_state_remove(int root_fd, const char *id, fp_error *error) nogil
 
@@ -125,6 +125,9 @@ cdef extern from "lifecycle.h":
     int fp_lifecycle_kill_all(const fp_state *state, int number, fp_error *error) nogil
     int fp_lifecycle_pause(const fp_state *state, bint paused, fp_error *error) nogil
     int fp_lifecycle_end(const fp_state *state, fp_error *error) nogil
+
+cdef extern from "audit.h":
+    bint fp_audit_denied(int pid, uint64_t start_time, int *ret) nogil
 
 cdef extern from "process.h":
     int fp_process_open(int pid, uint64_t start_time) nogil

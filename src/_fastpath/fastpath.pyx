@@ -191,8 +191,15 @@ cdef class State:
     def status(self):
         return fp_status_name(fp_state_status(&self.state)).decode()
 
-    def json(self, str status):
-        cdef char *text = fp_state_json(&self.state, <fp_status><int>STATUSES[status])
+    def denied(self):
+        cdef int call = -1
+        if not fp_audit_denied(<int>self.state.record.pid, self.state.record.start_time, &call):
+            return None
+        return call
+
+    def json(self, str status, str reason=""):
+        cdef bytes words = reason.encode()
+        cdef char *text = fp_state_json(&self.state, <fp_status><int>STATUSES[status], words)
         if text is NULL:
             raise MemoryError
         try:

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "front.h"
 
+#include "audit.h"
 #include "cleanup.h"
 #include "journal.h"
 #include "lifecycle.h"
@@ -123,7 +124,11 @@ static int print(const char *text, size_t size)
 
 static int serve_state(const struct container *container)
 {
-    _cleanup_free_ char *json = fp_state_json(&container->state, container->status);
+    const struct fp_record *record = &container->state.record;
+    int call; /* who knows its name is Python */
+    if (container->status == FP_STOPPED && fp_audit_denied((pid_t)record->pid, record->start_time, &call))
+        return TO_PYTHON;
+    _cleanup_free_ char *json = fp_state_json(&container->state, container->status, "");
     if (!json)
         return TO_PYTHON;
     size_t size = strlen(json);

@@ -92,7 +92,7 @@ int fp_state_write(int state_fd, const struct fp_state *state, struct fp_error *
 
 int fp_state_publish(int state_fd, const struct fp_state *state, struct fp_error *error)
 {
-    _cleanup_free_ char *json = fp_state_json(state, state->record.status);
+    _cleanup_free_ char *json = fp_state_json(state, state->record.status, "");
     if (!json)
         return fp_fail(error, "write", "state.json");
     return replace_file(state_fd, "state.json", "state.json.new", json, strlen(json), "\n", 1, error);
@@ -122,16 +122,17 @@ const char *fp_status_name(enum fp_status status)
     return status >= FP_CREATING && status <= FP_STOPPED ? names[status] : "unknown";
 }
 
-char *fp_state_json(const struct fp_state *state, enum fp_status status)
+char *fp_state_json(const struct fp_state *state, enum fp_status status, const char *reason)
 {
     const struct fp_record *record = &state->record;
-    size_t size = (size_t)record->head_size + record->tail_size + 96;
+    size_t size = (size_t)record->head_size + record->tail_size + strlen(reason) + 128;
     char *text = malloc(size);
     if (!text)
         return NULL;
     long long pid = status == FP_STOPPED ? 0 : record->pid;
-    snprintf(text, size, "%.*s  \"pid\": %lld,\n  \"status\": \"%s\",\n%.*s", (int)record->head_size, state->text, pid,
-             fp_status_name(status), (int)record->tail_size, state->text + record->head_size);
+    snprintf(text, size, "%.*s  \"pid\": %lld,\n  \"status\": \"%s\",\n%s%s%s%.*s", (int)record->head_size, state->text,
+             pid, fp_status_name(status), *reason ? "  \"reason\": \"" : "", reason, *reason ? "\",\n" : "",
+             (int)record->tail_size, state->text + record->head_size);
     return text;
 }
 

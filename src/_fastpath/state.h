@@ -54,8 +54,9 @@ enum fp_status fp_state_status(const struct fp_state *state);
 
 const char *fp_status_name(enum fp_status status);
 
-/* The OCI state as JSON text, malloc'd; pid 0 when stopped. */
-char *fp_state_json(const struct fp_state *state, enum fp_status status);
+/* The OCI state as JSON text, malloc'd; pid 0 when stopped.  `reason` (no character of it needs an escape) says why it
+ * has, "" if that is nobody's business. */
+char *fp_state_json(const struct fp_state *state, enum fp_status status, const char *reason);
 
 /* The id of the container whose state directory this is, for people; cut to fit into `ret`, "" if it is not known. */
 const char *fp_state_name(int state_fd, char ret[FP_PATH_MAX]);

@@ -95,8 +95,13 @@ class State:
     def status(self) -> str:
         """Return creating, created, running, paused or stopped, judged by process and cgroup as they are now."""
 
-    def json(self, status: str) -> str:
-        """Return the OCI state document with this status; pid 0 when stopped."""
+    def denied(self) -> int | None:
+        """Return the system call for which a seccomp filter has ended the process, -1 if it cannot be told; None if
+        none has.  The kernel's log may lack it (audit.h).
+        """
+
+    def json(self, status: str, reason: str = "") -> str:
+        """Return the OCI state document with this status and the reason for it, if it has one; pid 0 when stopped."""
 
     def start(self, state_fd: int, plan: bytes = b"", sandbox: Sandbox | None = None) -> None:
         """Ask urunc-init to become the monitor; return when its execve has succeeded.  The lock is the caller's.

@@ -21,11 +21,8 @@ FORWARDED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SI
 
 def run(request: Request) -> "Outcome | str":
     """Run the container to its end; return its status (128 + n for signal n), 0 when detached, the plan when dry."""
-    import time
-
     from . import audit, terminal
 
-    since_s = time.time()
     if request.dry_run:
         return dry_run(request)
     with terminal.session(request) as session:
@@ -40,6 +37,8 @@ def run(request: Request) -> "Outcome | str":
                 trace.listen(sinks(request.trace, "", ()))
                 ended = os.waitpid(pid, 0)[1]
             trace.mark("the monitor runs")
+            if os.WIFSIGNALED(ended) and os.WTERMSIG(ended) == audit.SIGSYS:
+                warnings = (*warnings, audit.message(runtime.denied(request)))
         except BaseException:
             runtime.delete(replace(request, force=True))
             _reap(pid)
@@ -48,8 +47,6 @@ def run(request: Request) -> "Outcome | str":
         warnings += runtime.delete(replace(request, force=True)).warnings
         trace.mark("delete")
     trace.write()
-    if os.WIFSIGNALED(ended) and os.WTERMSIG(ended) == audit.SIGSYS:
-        warnings = (*warnings, audit.message(pid, since_s))
     return Outcome(status=status_of(ended), warnings=warnings, hints=said.hints)
 
 

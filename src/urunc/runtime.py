@@ -157,7 +157,25 @@ def state(request: "Request") -> str:
     """Return the state as JSON (runtime-spec, runtime.md#state)."""
     with open_(request, locked=False) as container:
         record = container.record()
-        return record.json(container.status(record))
+        status = container.status(record)
+        return record.json(status, _reason(record) if status == "stopped" else "")
+
+
+def denied(request: "Request") -> int:
+    """Return the system call for which a filter has ended a container's process, -1 if that cannot be told."""
+    with open_(request, locked=False) as container:
+        call = container.record().denied()
+        return -1 if call is None else call
+
+
+def _reason(record: "_fastpath.State") -> str:
+    """Return why a container has stopped where that was not its own doing, "" otherwise."""
+    call = record.denied()
+    if call is None:
+        return ""
+    from . import audit
+
+    return audit.message(call)
 
 
 def refuse(request: "Request", message: str) -> None:

@@ -43,8 +43,8 @@ def run(
     """Run `command` as root in a new machine; its standard streams are files.
 
     `fs_type` is what the snapshotter makes (ext4, xfs with Debian 12's), "" for a machine without containerd.  The
-    there is neither containerd nor a thin pool.  `words` are for the command line of the kernel, and of systemd.
-    there is neither containerd nor a thin pool.  `words` are for the kernel's command line, which systemd reads, too.
+    environment has CONTAINERD_ADDRESS, CONTAINERD_SNAPSHOTTER and DEVMAPPER_POOL.  With `systemd` that is process 1,
+    and there is neither containerd nor a thin pool.  `words` are for the command line of the kernel, and of systemd.
     """
     with tempfile.TemporaryDirectory(prefix="urunc-machine-") as name:
         directory = Path(name)

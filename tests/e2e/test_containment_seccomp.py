@@ -106,6 +106,32 @@ def test_a_call_that_the_monitor_does_not_need_ends_it(urunc: Runtime, bundle: M
     assert 1 == ended.stderr.count("\n")
 
 
+def logged(pid: int) -> bool:
+    """Whether the kernel has written a record about a process into its log: of many at once it drops some."""
+    log = subprocess.run(("dmesg",), capture_output=True, text=True, check=False).stdout
+    return any("type=1326" in line and f" pid={pid} " in line for line in log.splitlines())
+
+
+def test_state_names_the_call_that_ended_a_container(urunc: Runtime, bundle: Make, intruder: Path) -> None:
+    """The call, too, where the kernel has logged it and its pids are ours."""
+    in_its_place(urunc, intruder)
+    pid = urunc.running(bundle("/app", "keyctl"))
+    urunc.await_status("stopped")
+    found = urunc.state()
+    is_initial = os.readlink("/proc/self/ns/pid") == "pid:[4026531836]"
+    call = "the system call keyctl (" if is_initial and logged(pid) else "a"
+
+    assert found["reason"].startswith(f"the monitor was ended by its seccomp filter, which denies {call}")
+    assert DENIED == exit_status(pid)
+
+
+def test_state_gives_no_reason_for_an_end_like_any_other(urunc: Runtime, bundle: Make) -> None:
+    pid = urunc.running(bundle("one", spt="hello"))
+
+    assert 0 == exit_status(pid)
+    assert "reason" not in urunc.state()
+
+
 def test_with_debug_a_denied_call_is_logged_and_made(urunc: Runtime, bundle: Make, intruder: Path) -> None:
     in_its_place(urunc, intruder)
     ended = urunc("--debug", "run", "--bundle", bundle("/app", "keyctl"), "c")
