@@ -1,7 +1,7 @@
 """Which system calls a monitor may make, and the filter that says so.  Pure.
 
-The one rule: a list is what ci/record_calls.py has seen, and REVIEWED; what is in neither ends the monitor.  The lists
-of a machine are in calls_<machine>.py; where nobody has recorded any, a monitor's own filter stands alone.
+The one rule: a list is what ci/record_calls.py has seen, OWN and REVIEWED; what is in none of them ends the monitor.
+The lists of a machine are in calls_<machine>.py; where nobody has recorded any, a monitor's own filter stands alone.
 """
 
 TYPE_CHECKING = False
@@ -31,6 +31,32 @@ REVIEWED = {
         " fremovexattr lgetxattr lsetxattr llistxattr lremovexattr"
     ),
     "a console whose reader is slow or gone": "poll ppoll read write readv writev",
+}
+# What the filters of monitors themselves let through, in the versions that were recorded: a list of ours without it
+# would end what they provide for.  Not here is what only serves options that no container has (migration, landlock).
+OWN = {
+    "firecracker": (
+        "accept4 brk clock_gettime close connect epoll_ctl epoll_pwait eventfd2 exit exit_group fcntl fstat fsync"
+        " ftruncate futex getrandom gettid io_uring_enter io_uring_register ioctl lseek madvise memfd_create mincore"
+        " mmap mprotect mremap msync munmap open read readv recvfrom recvmsg restart_syscall rt_sigaction"
+        " rt_sigprocmask rt_sigreturn sched_yield sendmsg sendto sigaltstack socket stat timerfd_create"
+        " timerfd_settime tkill write writev"
+    ),
+    "cloud-hypervisor": (
+        "accept4 access arch_prctl bind brk clock_gettime clock_nanosleep close close_range connect dup epoll_create1"
+        " epoll_ctl epoll_pwait epoll_wait eventfd2 exit exit_group faccessat fallocate fcntl fdatasync fstat fsync"
+        " ftruncate futex getcwd getdents64 getpgid getpgrp getpid getrandom getsockname gettid gettimeofday getuid"
+        " io_cancel io_destroy io_getevents io_setup io_submit io_uring_enter io_uring_register ioctl listen lseek"
+        " madvise mbind memfd_create mmap mprotect mremap munmap nanosleep newfstatat open openat pipe2 poll ppoll"
+        " prctl pread64 preadv prlimit64 pwrite64 pwritev pwritev2 read readlink readlinkat readv recvfrom recvmsg"
+        " restart_syscall rseq rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity sched_setaffinity"
+        " sched_yield seccomp sendmsg sendto set_robust_list setsockopt shutdown sigaltstack socket socketpair stat"
+        " statfs statx tgkill timerfd_create timerfd_settime tkill unlink unlinkat write writev"
+    ),
+    "hvt": (
+        "clock_gettime close epoll_pwait exit exit_group futex ioctl madvise mmap mprotect munmap pread64 pwrite64 read"
+        " rt_sigprocmask rt_sigreturn timerfd_settime write"
+    ),
 }
 # Said not to exist (ENOSYS), so that a library takes the older way: clone3 hides its flags from a filter, and what
 # is asked of a ring passes by every filter.

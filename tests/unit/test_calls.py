@@ -91,3 +91,13 @@ def test_numbers_are_the_kernels() -> None:
     assert max(numbers.values()) >= lists.LAST
     assert {name for names in calls.REVIEWED.values() for name in names.split()} == set(lists.REVIEWED)
     assert set(calls.HIDDEN) == set(lists.HIDDEN)
+
+
+@pytest.mark.parametrize("monitor", calls.OWN)
+def test_a_list_of_ours_holds_what_the_monitors_own_filter_lets_through(monitor: str) -> None:
+    """Where the machine has such a call at all."""
+    names = calls.OWN[monitor].split()
+
+    assert len(names) == len(set(names))
+    assert set(names) == set(names) & set(calls.table("x86_64")[monitor])
+    assert not {"clone", "fork", "vfork", "execve", "ptrace", "mount", "setns", "unshare", "bpf"} & set(names)
