@@ -137,9 +137,7 @@ def _image(run: Run, cache: Path) -> Path:
     if run.monitor == "spt":
         return spt_build.build(cache)[run.guest]
     if run.monitor == "hvt":
-        said = subprocess.run(("solo5-hvt", "--version"), capture_output=True, text=True, check=True)
-        (version,) = re.findall(r"ABI version (\d+)", said.stdout + said.stderr)
-        return hvt_build.guests(cache, int(version))[run.guest]
+        return hvt_build.guests_of(cache, "solo5-hvt")[run.guest]
     return build.hello(cache)
 
 

@@ -1,6 +1,8 @@
 """Builds the guests of Solo5's hvt ABI in tests/guests/hvt, for a version of it."""
 
 import hashlib
+import re
+import subprocess
 from pathlib import Path
 
 from tests.guests import build, spt_build
@@ -8,6 +10,13 @@ from tests.guests import build, spt_build
 SOURCES = Path(__file__).resolve().parent / "hvt"
 LAYOUT = spt_build.SOURCES / "spt.ld"
 ECHO = spt_build.SOURCES / "echo.h"
+
+
+def guests_of(cache: Path, tender: str) -> dict[str, Path]:
+    """The same, for the version that the program `tender` says it has."""
+    said = subprocess.run((tender, "--version"), capture_output=True, text=True, check=True)
+    (version,) = re.findall(r"ABI version (\d+)", said.stdout + said.stderr)
+    return guests(cache, int(version))
 
 
 def guests(cache: Path, version: int) -> dict[str, Path]:
