@@ -97,6 +97,7 @@ cdef extern from "state.h":
         uint32_t flags
         int64_t pid
         uint64_t start_time
+        uint64_t overhead
         uint32_t head_size
         uint32_t tail_size
     struct fp_state:

@@ -185,6 +185,10 @@ cdef class State:
         return self.state.record.flags
 
     @property
+    def overhead_bytes(self):
+        return self.state.record.overhead
+
+    @property
     def entered_ns(self):
         return self.state.entered_ns
 
@@ -308,7 +312,8 @@ def cgroup_devices(int dirfd, rules):
         raise_error(&error)
 
 
-def write_state(int state_fd, str status, int64_t pid, uint64_t start_time, int flags, str head, str tail):
+def write_state(int state_fd, str status, int64_t pid, uint64_t start_time, int flags, str head, str tail,
+                uint64_t overhead_bytes=0):
     cdef fp_error error
     cdef fp_state state
     cdef Py_ssize_t head_size, tail_size
@@ -322,6 +327,7 @@ def write_state(int state_fd, str status, int64_t pid, uint64_t start_time, int 
     error.number = 0
     state.record.status = STATUSES[status]
     state.record.flags = flags
+    state.record.overhead = overhead_bytes
     state.record.pid = pid
     state.record.start_time = start_time
     state.record.head_size = head_size

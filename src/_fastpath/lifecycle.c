@@ -173,12 +173,26 @@ int fp_lifecycle_kill_all(const struct fp_state *state, int number, struct fp_er
     return 0;
 }
 
+/* Where nothing freezes: every process of the container is stopped.  Unlike a frozen one it is seen by its parent to
+ * be. */
+static int stop(const struct fp_state *state, bool paused, struct fp_error *error)
+{
+    int number = paused ? SIGSTOP : SIGCONT;
+    int sent = state->cgroups.count ? fp_cgroup_signal(state->cgroups.items[0].path, number, error)
+                                    : fp_lifecycle_kill(-1, state, number, error);
+    for (int waited = 0; sent == 0 && waited < END_WAIT_MS; waited++) {
+        enum fp_status status = fp_state_status(state);
+        if (status == FP_STOPPED || (status == FP_PAUSED) == paused)
+            return 0;
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    return sent < 0 ? -1 : fp_fail_with(error, ETIMEDOUT, "pause", "the process does not stop");
+}
+
 int fp_lifecycle_pause(const struct fp_state *state, bool paused, struct fp_error *error)
 {
     const struct fp_cgroup *freezer = fp_cgroup_freezer(&state->cgroups);
-    if (!freezer)
-        return fp_fail_with(error, ENOTSUP, "pause", "the container is in no cgroup with a freezer");
-    return fp_cgroup_freeze(freezer, paused, error);
+    return freezer ? fp_cgroup_freeze(freezer, paused, error) : stop(state, paused, error);
 }
 
 int fp_lifecycle_end(const struct fp_state *state, struct fp_error *error)

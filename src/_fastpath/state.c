@@ -18,7 +18,7 @@
 #include <time.h>
 
 #define RECORD_MAGIC 0x52525255u /* "URRR" */
-enum { RECORD_VERSION = 1, TEXT_MAX = 16 << 20, LOCK_POLL_MS = 2 };
+enum { RECORD_VERSION = 2, TEXT_MAX = 16 << 20, LOCK_POLL_MS = 2 };
 
 void fp_state_deinit(struct fp_state *state)
 {
@@ -108,7 +108,7 @@ enum fp_status fp_state_status(const struct fp_state *state)
         process.state == 'Z' || process.state == 'X')
         return FP_STOPPED;
     const struct fp_cgroup *freezer = fp_cgroup_freezer(&state->cgroups);
-    if (freezer && fp_cgroup_is_frozen(freezer))
+    if (freezer ? fp_cgroup_is_frozen(freezer) : process.state == 'T')
         return FP_PAUSED;
     return strcmp(process.comm, FP_INIT_NAME) == 0 ? FP_CREATED : FP_RUNNING;
 }

@@ -26,6 +26,7 @@ struct fp_record {
     uint32_t flags;
     int64_t pid; /* in the pid namespace of who created it; 0 before there is one */
     uint64_t start_time;
+    uint64_t overhead; /* bytes of its memory limits that are for the monitor, as create counted them */
     uint32_t head_size;
     uint32_t tail_size;
 };

@@ -89,6 +89,10 @@ class State:
     @property
     def flags(self) -> int: ...
     @property
+    def overhead_bytes(self) -> int:
+        """What of its memory limits is for the monitor, as create counted it."""
+
+    @property
     def entered_ns(self) -> int:
         """CLOCK_MONOTONIC when urunc-init was about to execute the monitor, after `start`; 0 before."""
 
@@ -125,7 +129,7 @@ class State:
     def pause(self, paused: bool) -> None:
         """Freeze the container's cgroup or thaw it; return when that is so (TimeoutError after 10 s).
 
-        OSError ENOTSUP: it is in no cgroup with a freezer.
+        Without a cgroup that has a freezer its processes are stopped and continued by signals.
         """
 
     def cgroups(self) -> tuple[tuple[str, str], ...]:
@@ -148,7 +152,9 @@ def cgroup_write(dirfd: int, file: str, value: str) -> None:
 def cgroup_devices(dirfd: int, rules: Sequence[int]) -> None:
     """Have the cgroup2 `dirfd` grant devices by `rules` (devices.words), and by nothing that was set before."""
 
-def write_state(state_fd: int, status: str, pid: int, start_time: int, flags: int, head: str, tail: str) -> None:
+def write_state(
+    state_fd: int, status: str, pid: int, start_time: int, flags: int, head: str, tail: str, overhead_bytes: int = 0
+) -> None:
     """Write the record and, once there is a container, state.json, each atomically.
 
     `head` and `tail` are the JSON around pid and status.

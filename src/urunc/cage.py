@@ -67,6 +67,9 @@ class Cage(Record):
     personality: "int | None" = None
     time_offsets: "tuple[tuple[str, int, int], ...]" = ()
     seccomp: "Profile | None" = None
+    intel_rdt: str = ""  # the names of fields that a unikernel cannot have, where they are given
+    memory_policy: str = ""
+    net_devices: str = ""
 
 
 NONE = Cage()
@@ -77,6 +80,17 @@ def load(document: "Mapping[str, object]") -> Cage:
     found = fields(document, "config.json: ", _FIELDS)
     del found["affinity"]  # checked, and by the runtime-spec not for the process that create makes
     return Cage(**found)
+
+
+def check(cage: Cage) -> None:
+    """Raise SpecError for what no unikernel can be given; an ordinary container may have it."""
+    for where in (cage.intel_rdt, cage.memory_policy, cage.net_devices):
+        if where:
+            raise SpecError(f"{where} is not supported: remove it")
+
+
+def _given(value: object, where: str) -> str:
+    return where if table(value, where) else ""
 
 
 def _numbers(value: object, where: str, names: "Mapping[str, int]") -> int:
@@ -149,4 +163,7 @@ _FIELDS = (
     ("personality", "linux.personality", _personality),
     ("time_offsets", "linux.timeOffsets", _time_offsets),
     ("seccomp", "linux.seccomp", _profile),
+    ("intel_rdt", "linux.intelRdt", _given),
+    ("memory_policy", "linux.memoryPolicy", _given),
+    ("net_devices", "linux.netDevices", _given),
 )

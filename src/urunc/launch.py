@@ -54,13 +54,15 @@ class Launch:
         self.network = facts.Network()
         self.has_network = True  # whether the guest has a use for one
         self.has_pid_file = False
+        self.overhead_bytes = 0  # what its limits have beside the guest's memory
         self.flags = _fastpath.FLAG_HOOKS if spec.poststart or spec.poststop else 0
         self.head, self.tail = state.document(spec, container.id)
 
     def write(self, status: str) -> None:
         """Write the record: from the first one on, every command knows this container."""
         box = self.sandbox
-        _fastpath.write_state(self.container.fd, status, box.pid, box.start_time, self.flags, self.head, self.tail)
+        fd, flags, overhead = self.container.fd, self.flags, self.overhead_bytes
+        _fastpath.write_state(fd, status, box.pid, box.start_time, flags, self.head, self.tail, overhead)
 
     @property
     def pid(self) -> int:

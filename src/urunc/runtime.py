@@ -9,6 +9,7 @@ from . import (
     _fastpath,
     annotations,
     bundle,
+    cage,
     cgroup,
     config,
     delegate,
@@ -239,6 +240,8 @@ class Wanted:
 
     def prepare(self) -> "tuple[unikernels.Guest, monitors.Monitor, facts.Host]":
         """Ask the host; refuse all that can be refused before anything is made."""
+        if self.process or self.unikernel:
+            cage.check(self.spec.cage)
         if self.process:
             from . import ordinary
 
@@ -341,6 +344,7 @@ def build(
     with stored.create(request.root, request.id) as container:
         launch = wanted.maker(request, container, wanted.spec, trace, executor)
         launch.has_network = wanted.unikernel is not None and network.wanted(wanted.unikernel, guest, host)
+        launch.overhead_bytes = wanted.overhead_bytes
         launch.flags |= _fastpath.FLAG_TIMESTAMPS if wanted.config.timestamps else 0
         try:
             launch.create(chosen, host, groups, lambda net: wanted.machine(guest, chosen, net))

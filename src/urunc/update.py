@@ -6,7 +6,7 @@ The one rule: either all of them are in force afterwards, or those of before.
 import errno
 import os
 
-from . import _fastpath, cgroup, config, lifecycle, limits, machine, resources, runtime
+from . import _fastpath, cgroup, lifecycle, limits, resources, runtime
 from ._record import replace
 from .errors import SpecError
 from .jsontext import decode
@@ -44,7 +44,7 @@ def update(request: "Request") -> None:
         record = container.record()
         lifecycle.check(container.status(record), "update", request.id)
         groups = record.cgroups()
-        overhead = config.load(request.config).memory_overhead_mib * machine.MIB
+        overhead = record.overhead_bytes
         wanted = _completed(wanted, groups, overhead)
         unified = len(groups) == 1 and groups[0][0] == cgroup.CGROUP2
         _check_usage(wanted, groups, overhead)

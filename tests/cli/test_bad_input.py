@@ -90,6 +90,10 @@ def test_a_config_json_that_is_a_pipe_is_refused_at_once(urunc: Runtime, bundle:
 
 
 WRONG_FIELDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    **{
+        f"linux.{name}": ({"linux": {name: {"x": {}}}}, (f"linux.{name} is not supported: remove it",))
+        for name in ("intelRdt", "memoryPolicy", "netDevices")
+    },
     "no process": ({"process": None}, ("process property must not be empty",)),
     "no args, ordinary": ({"process": {"args": []}, "annotations": None}, ("args must not be empty",)),
     "args is a string": ({"process": {"args": "sh"}}, ("process.args",)),

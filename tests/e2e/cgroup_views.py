@@ -20,14 +20,17 @@ class View(Runtime):
     def __init__(self, directory: Path, name: str) -> None:
         super().__init__(PROGRAM, directory)
         self.name = name
+        self.without = ""  # a controller of version 1 that is not to be seen
 
     @property
     def unified(self) -> bool:
         return self.name == "v2"
 
     def words(self, *words: object) -> list[str]:
-        script = f'{VIEWS[self.name]}\nexec "$@"'
-        inside = ["unshare", "--mount", "--propagation", "slave", "sh", "-ec", script, "sh"] if VIEWS[self.name] else []
+        hidden = f"umount -l {cgroups.HIERARCHIES[self.without][0]}" if self.without else ""
+        script = f'{VIEWS[self.name]}\n{hidden}\nexec "$@"'
+        changed = VIEWS[self.name] or hidden
+        inside = ["unshare", "--mount", "--propagation", "slave", "sh", "-ec", script, "sh"] if changed else []
         return [*inside, *super().words(*words)]
 
     def hierarchies(self) -> list[str]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import cgroups
 from tests.cgroups import NAME, has_controller
-from tests.container import BOUND_S, alive, exit_status, read, until
+from tests.container import BOUND_S, alive, exit_status, process_state, read, until
 from tests.e2e.cgroup_views import View
 from tests.guests import build, spt_build
 
@@ -320,3 +321,35 @@ def test_an_update_of_nothing_changes_nothing(view: View, bundle: Make) -> None:
     view.good("update", "-r", view.directory / "new", "c")
 
     assert before == [read(view.place("devices") / "devices.list") if not view.unified else "", view.status()]
+
+
+def test_an_update_counts_the_monitor_as_create_did(view: View, bundle: Make) -> None:
+    """Whatever the configuration says by then."""
+    if view.unified:
+        pytest.skip("the controllers are bound to version 1 here: cgroup2 has none whose limits could change")
+    view.config.write_text("memory_overhead_mib = 32\n")
+    view.create(bundle(linux={"resources": {"memory": {"limit": 64 << 20}}}))
+    view.config.write_text("memory_overhead_mib = 64\n")
+    view.good("update", "--memory", "96m", "c")
+
+    assert str(128 << 20) == read(view.place("memory") / "memory.limit_in_bytes").strip()
+
+
+def test_a_container_is_paused_where_nothing_freezes(view: View, bundle: Make) -> None:
+    """By a signal that it cannot refuse; a created one, too; what ends it ends it as ever."""
+    if view.unified or "freezer" not in cgroups.HIERARCHIES:
+        pytest.skip("cgroup2 has a freezer always")
+    view.without = "freezer"
+    for name in ("created", "running"):
+        path = bundle(name, linux={"resources": {"pids": {"limit": 99}}})
+        pid = view.running(path, name) if name == "running" else view.create(path, name)
+        view.good("pause", name)
+
+        assert ("paused", "T") == (view.status(name), process_state(pid))
+        assert 1 == view("pause", name).returncode
+        view.good("resume", name)
+        assert (name, True) == (view.status(name), process_state(pid) != "T")
+        view.good("pause", name)
+        view.good("kill", name, "KILL")
+        view.await_status("stopped", name)
+        view.good("delete", name)

@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         must(error.number != 0 && error.step[0], "failure says why");
         return 0;
     }
-    char *text = fp_state_json(&read, fp_state_status(&read));
+    char *text = fp_state_json(&read, fp_state_status(&read), "");
     must(text && strlen(text) <= size + 128, "the text is of the record's size");
     free(text);
     must(fp_state_write(state_directory(), &read, &error) == 0, "what was read can be written");

@@ -32,7 +32,7 @@ static void write_and_read(int state_fd, enum fp_status status, const char *head
     must_not_fail(fp_state_read(state_fd, &read, &error), &error);
     must(read.record.status == status && read.record.pid == 1 && read.record.start_time == 2, "the same numbers");
     must(strcmp(read.text, text) == 0, "the same text");
-    char *json = fp_state_json(&read, fp_state_status(&read));
+    char *json = fp_state_json(&read, fp_state_status(&read), "");
     must(json && strstr(json, "\"status\": \""), "it is shown");
     free(json);
     fp_state_deinit(&read);
