@@ -92,10 +92,10 @@ static inline int fp_mount_setattr(int fd, unsigned flags, uint64_t set, uint64_
 }
 
 /* Files belong to whom the user namespace maps their owners to (mount_setattr(2)). */
-static inline int fp_mount_idmap(int fd, int userns_fd)
+static inline int fp_mount_idmap(int fd, int userns_fd, unsigned flags)
 {
     struct fp_mount_attr attributes = {.attr_set = FP_MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns_fd};
-    return (int)syscall(SYS_mount_setattr, fd, "", FP_AT_EMPTY_PATH, &attributes, sizeof(attributes));
+    return (int)syscall(SYS_mount_setattr, fd, "", flags | FP_AT_EMPTY_PATH, &attributes, sizeof(attributes));
 }
 
 static inline int fp_pivot_root(const char *new_root, const char *put_old)

@@ -94,11 +94,16 @@ static int create_node(int root, const struct fp_operation *operation, struct fp
     return set_mode(root, argument[0].text, argument[1].integer, error);
 }
 
-static int map_ids(const struct fp_sandbox *sandbox, int mount, struct fp_error *error)
+/* A directory is shared as it is where one of its file systems cannot map ids (overlayfs before 5.19, tmpfs
+ * before 6.3): then it is nobody's. */
+static int map_ids(const struct fp_sandbox *sandbox, int mount, bool directory, struct fp_error *error)
 {
+    unsigned flags = directory ? FP_AT_RECURSIVE : 0;
     for (int i = 0; i < sandbox->join_count; i++)
-        if (sandbox->joins[i].type == CLONE_NEWUSER && fp_mount_idmap(mount, sandbox->joins[i].fd) == 0)
+        if (sandbox->joins[i].type == CLONE_NEWUSER && fp_mount_idmap(mount, sandbox->joins[i].fd, flags) == 0)
             return 0;
+    if (directory && errno == EINVAL)
+        return 0;
     return fp_fail(error, "map the ids of a file of the guest", "give it to a user of linux.uidMappings instead");
 }
 
@@ -115,7 +120,7 @@ static int clone_mount(struct fp_sandbox *sandbox, int64_t slot, const char *pat
     if (fp_mount_setattr(mount, by_path ? FP_AT_RECURSIVE : 0, (uint64_t)attributes,
                          by_path ? FP_MOUNT_ATTR_NOEXEC & ~(uint64_t)attributes : 0) < 0)
         return fp_fail(error, "mount_setattr", path);
-    if (mapped && map_ids(sandbox, mount, error) < 0)
+    if (mapped && map_ids(sandbox, mount, by_path, error) < 0)
         return -1;
     set_slot(sandbox, slot, fp_take_fd(&mount));
     return 0;

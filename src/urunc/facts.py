@@ -65,7 +65,7 @@ class Host(Record):
     directories: "tuple[str, ...]" = ()  # those sources of mounts that are directories
     targets: "tuple[str, ...]" = ()  # places of mounts that the rootfs has; asked for where it may be shared as /
     filters: "tuple[tuple[int, bytes], ...]" = ()  # of seccomp: flags, struct sock_filter[]
-    idmapped: "tuple[str, ...]" = ()  # roles of files that belong to the container's users once their ids are mapped
+    idmapped: "tuple[str, ...]" = ()  # roles and sources that are the container's users' with mapped ids
     owner: "tuple[int, int] | None" = None  # uid and gid of the container's user out here; None: those of the spec
     backing: "Backing | None" = None  # of the rootfs; not asked for where it is not wanted
 

@@ -215,13 +215,15 @@ def owner(spec: "Spec") -> "tuple[int, int] | None":
 
 
 def users(spec: "Spec", files: "tuple[facts.File, ...]") -> "tuple[tuple[int, int] | None, tuple[str, ...]]":
-    """Return `owner`, and the roles of those files of the guest whose ids have to be mapped."""
+    """Return `owner`, and what of the guest has ids that have to be mapped: roles of files, sources of directories."""
     if all(namespace.type != "user" for namespace in spec.namespaces):
         return None, ()
     from . import userns
 
     maps = userns.maps(spec)
     mapped = tuple(file.role for file in files if userns.foreign(maps, os.fstat(file.fd).st_uid))
+    sources = (spec.rootfs, *(mount.source for mount in spec.mounts if mount.source[:1] == "/"))
+    mapped += tuple(path for path in sources if os.path.exists(path) and userns.foreign(maps, os.stat(path).st_uid))
     return (userns.outside(maps.users, spec.uid), userns.outside(maps.groups, spec.gid)), mapped
 
 

@@ -5,7 +5,7 @@ The one rule: what is shared read-only cannot be written by the monitor either.
 
 from .monitors import Helper
 from .slots import CONNECTED_SLOT, LISTENING_SLOT, SHARE_SLOT
-from .storage import NODEV, NOSUID, RDONLY
+from .storage import IDMAP, NODEV, NOSUID, RDONLY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def operations(host: "Host", machine: "Machine", slots: "dict[str, int]") -> "li
             if not _is_below(name):
                 place = f"{SHARE}/{name}"
                 made.append(("directory", place, 0o755) if directory else ("file", place, 0o644, b""))
-            made.append(("clone_tree", SHARE_SLOT + number, source, (RDONLY if read_only else 0) | NOSUID | NODEV))
+            attributes = (RDONLY if read_only else 0) | (IDMAP if source in host.idmapped else 0)
+            made.append(("clone_tree", SHARE_SLOT + number, source, attributes | NOSUID | NODEV))
     return made
 
 

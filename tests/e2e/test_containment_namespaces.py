@@ -138,6 +138,25 @@ def test_files_of_the_image_belong_to_the_users_of_the_namespace(urunc: Runtime,
     assert 0 == (made / "rootfs/disk.img").stat().st_uid
 
 
+def test_a_shared_directory_belongs_to_the_users_of_the_namespace(urunc: Runtime, bundle: Make, tmp_path: Path) -> None:
+    """As the host sees it in the monitor's root; on the host's side it is whose it was."""
+    (tmp_path / "data").mkdir()
+    os.chown(tmp_path / "data", 9, 8)
+    keys = {"unikernelType": "unikraft", "mountRootfs": "9pfs"}
+    annotations = {f"com.urunc.unikernel.{key}": value for key, value in keys.items()}
+    mounts = [{"destination": "/data", "type": "bind", "source": str(tmp_path / "data"), "options": ["bind"]}]
+    made = bundle("qemu", annotations=annotations, mounts=mounts, linux={**of(*KINDS), **MAPS})
+    (made / "rootfs/data").mkdir()
+    for path in (made / "rootfs", made / "rootfs/data"):
+        path.chmod(0o755)
+    root = Path(f"/proc/{up(urunc, made)}/root")
+    (shared,) = [path for path in root.glob("guest/*/root") if path.is_dir()]
+    owners = [(path.stat().st_uid, path.stat().st_gid) for path in (shared, shared / "hello", shared / "data")]
+
+    assert [(100_000, 200_000), (100_000, 200_000), (100_009, 200_008)] == owners
+    assert (9, 8) == ((tmp_path / "data").stat().st_uid, (tmp_path / "data").stat().st_gid)
+
+
 def test_the_same_namespaces_as_runc_gives(urunc: Runtime, bundle: Make, tmp_path: Path) -> None:
     """Of one config.json: which are new, the maps, the ids."""
     linux = {**of(*KINDS), **MAPS}
