@@ -95,7 +95,8 @@ static int mount_proc(const char *path, struct fp_error *error)
         fp_fsconfig(context, FP_FSCONFIG_SET_STRING, "subset", "pid") < 0 ||
         fp_fsconfig(context, FP_FSCONFIG_CMD_CREATE, NULL, NULL) < 0)
         return fp_fail(error, "fsconfig", "proc");
-    _cleanup_close_ int mount = fp_fsmount(context, FP_MOUNT_ATTR_NOSUID | FP_MOUNT_ATTR_NODEV | FP_MOUNT_ATTR_NOEXEC);
+    const unsigned flags = FP_MOUNT_ATTR_RDONLY | FP_MOUNT_ATTR_NOSUID | FP_MOUNT_ATTR_NODEV | FP_MOUNT_ATTR_NOEXEC;
+    _cleanup_close_ int mount = fp_fsmount(context, flags);
     if (mount < 0)
         return fp_fail(error, "fsmount", "proc");
     return fp_move_mount(mount, AT_FDCWD, path) < 0 ? fp_fail(error, "move_mount", path) : 0;

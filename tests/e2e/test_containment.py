@@ -113,6 +113,23 @@ def test_a_cage_holds_what_its_golden_list_says(view: View, guest: Make, monitor
     assert [[str(pid)]] * len(alone) == alone
 
 
+def test_a_server_of_files_sees_its_own_processes_alone(urunc: Runtime, guest: Make) -> None:
+    """Of /proc, and has the capabilities that owners of files take, if the spec has them, and no other."""
+    keys = {"unikernelType": "unikraft", "mountRootfs": "9pfs"}
+    names = [f"CAP_{name}" for name in ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SYS_ADMIN")]
+    process = {"capabilities": dict.fromkeys(("bounding", "effective", "permitted", "ambient"), names)}
+    annotations = {f"com.urunc.unikernel.{key}": value for key, value in keys.items()}
+    pid = up(urunc, guest("qemu", annotations=annotations, process=process), "qemu")
+    (line,) = [line for line in read(Path(f"/proc/{pid}/mountinfo")).splitlines() if " - proc " in line]
+    point, flags = line.split()[4:6]
+    seen = {path.name for path in Path(f"/proc/{pid}/root{point}").iterdir()}
+
+    assert {"ro", "nosuid", "nodev", "noexec"} <= set(flags.split(","))
+    assert {"hidepid=invisible", "subset=pid"} <= set(line.split()[-1].split(","))
+    assert {"1", "self", "thread-self"} == seen
+    assert {0b11011} == {int(cage.status(pid)[kind], 16) for kind in cage.CAPABILITY_SETS}
+
+
 def test_the_prepared_tree_holds_the_monitor_and_what_it_loads(urunc: Runtime, guest: Make) -> None:
     """Told by ldd(1), an independent witness; no device, nothing set-user-id, nothing that others may write."""
     pid = up(urunc, guest("qemu"), "qemu")
