@@ -1,7 +1,11 @@
-"""Hooks (config.md#posix-platform-hooks) as they meet the rest: cgroups, pid namespaces, time limits, ends."""
+"""Hooks (config.md#posix-platform-hooks) as they meet the rest: cgroups, pid namespaces, time limits, ends.
+
+Whatever control groups the machine has.
+"""
 
 import json
 import os
+import shlex
 import signal
 import time
 from collections.abc import Callable
@@ -9,13 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cgroups import NAME, OURS, cgroup_of, has_controller
+from tests.cgroups import has_controller
 from tests.container import Runtime, exit_status, read, until
+from tests.e2e.cgroup_views import View
 
 pytestmark = pytest.mark.e2e
 
 Make = Callable[..., Path]
 SHELL_PATH = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@pytest.fixture
+def urunc(view: View) -> View:
+    return view
 
 
 def shell(script: str, **changes: Any) -> dict[str, Any]:
@@ -50,11 +60,11 @@ def test_a_hook_inside_knows_the_pid_that_it_sees(urunc: Runtime, bundle: Make, 
     exit_status(pid)  # or the first process of a joined namespace could not end before it
 
 
-def test_limits_are_in_force_before_the_first_hook(urunc: Runtime, bundle: Make, tmp_path: Path) -> None:
+def test_limits_are_in_force_before_the_first_hook(urunc: View, bundle: Make, tmp_path: Path) -> None:
     """And the process that they are for is in its cgroup."""
-    if not has_controller("pids"):
+    if urunc.unified or not has_controller("pids"):
         pytest.skip("the controller pids is not one of version 1 here")
-    place = cgroup_of("pids", f"{NAME}/{OURS}/c")
+    place = urunc.place("pids")
     script = f"cat {place}/pids.max {place}/cgroup.procs >{tmp_path}/found"
     resources = {"pids": {"limit": 77}}
     pid = urunc.create(bundle(hooks={"prestart": [shell(script)]}, linux={"resources": resources}))
@@ -64,7 +74,7 @@ def test_limits_are_in_force_before_the_first_hook(urunc: Runtime, bundle: Make,
 
 def test_a_hook_can_ask_for_the_state(urunc: Runtime, bundle: Make, tmp_path: Path) -> None:
     """Whoever works on the container holds its lock: it must not be needed to look."""
-    command = " ".join(urunc.words("state", "c"))
+    command = shlex.join(urunc.words("state", "c"))
     urunc.create(bundle(hooks={"createRuntime": [shell(f"{command} >{tmp_path}/found 2>&1", timeout=15)]}))
 
     assert "creating" == kept(tmp_path / "found")["status"]
@@ -130,17 +140,18 @@ def test_poststop_hooks_of_a_create_that_fails_run_when_all_is_gone(
     assert "" == read(tmp_path / "left")
 
 
-def test_poststop_hooks_run_when_all_is_gone(urunc: Runtime, bundle: Make, tmp_path: Path) -> None:
+def test_poststop_hooks_run_when_all_is_gone(urunc: View, bundle: Make, tmp_path: Path) -> None:
     """Process, state directory and cgroups; in the caller's namespaces."""
-    places = " ".join(
-        str(cgroup_of(names, f"{NAME}/{OURS}/c")) for names in ("freezer", "memory") if has_controller(names)
-    )
+    places = " ".join(str(urunc.place(names)) for names in urunc.hierarchies())
     script = f"ls -d {urunc.root}/c {places} >{tmp_path}/left 2>/dev/null; readlink /proc/self/ns/mnt >{tmp_path}/ns"
     pid = urunc.running(bundle(hooks={"poststop": [shell(script)]}))
+    inside, ours = (os.readlink(f"/proc/{who}/ns/mnt") for who in (pid, "self"))
     urunc.good("delete", "--force", "c")
+    found = read(tmp_path / "ns").strip()
 
     assert "" == read(tmp_path / "left")
-    assert os.readlink("/proc/self/ns/mnt") == read(tmp_path / "ns").strip()
+    assert inside != found
+    assert urunc.name != "hybrid" or ours == found  # the other views are mount namespaces of the command's own
     assert not Path(f"/proc/{pid}/exe").exists()
 
 
