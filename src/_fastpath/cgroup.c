@@ -273,6 +273,7 @@ static int make_group(struct fp_cgroups *cgroups, int state_fd, struct group *gr
     }
     if (status)
         return fp_fail_with(error, ENOENT, "create cgroup", group->path);
+    fp_cgroup_mark(group->path, state_fd); /* before anybody is let in */
     if (has_controller(group->controllers, "cpuset") && inherit_cpuset(group, error) < 0)
         return -1;
     if (fp_cgroup_is_unified(group->controllers) && enable_controllers(group->path, group->mount, error) < 0)

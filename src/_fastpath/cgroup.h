@@ -93,9 +93,14 @@ int fp_cgroup_signal(const char *path, int number, struct fp_error *error);
 /* Write `value` to a file of a cgroup, as one write(2). */
 int fp_cgroup_write(int dirfd, const char *file, const char *value, struct fp_error *error);
 
-/* "CONTROLLERS DEPTH PATH" of a journal: remove the cgroup, and the DEPTH - 1 above it that nobody else uses.
- * With `kill` processes that linger in it are ended.  DEPTH 0: systemd's, which removes it itself once it is empty. */
-int fp_cgroup_undo(const char *words, bool kill, struct fp_error *error);
+/* Write on a cgroup whose it is: the container's of that state directory.  What cannot be marked can be removed all the
+ * same on kernels without such attributes (before 5.7), elsewhere only as long as it is empty. */
+void fp_cgroup_mark(const char *path, int state_fd);
+
+/* "CONTROLLERS DEPTH PATH" of a journal: remove the cgroup if it is marked, and the DEPTH - 1 above it that nobody else
+ * uses.  With `kill` processes that linger in it are ended.  DEPTH 0: systemd's, which removes it itself once it is
+ * empty. */
+int fp_cgroup_undo(int state_fd, const char *words, bool kill, struct fp_error *error);
 
 /* Have the cgroup2 of `dirfd` grant what `rules` say and nothing else (cgroup_devices.c); replaces what we set before.
  * Rules: the default (1 = allow), then type ('b', 'c', 'a'), major, minor (-1: any), access (1 mknod, 2 read,

@@ -12,10 +12,13 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <time.h>
 
-enum { DEPTH_MAX = 32, WAIT_MS = 10000, STEP_MS = 2, MANAGER_MS = 5000 };
+#define MARK "user.urunc"
+enum { DEPTH_MAX = 32, WAIT_MS = 10000, STEP_MS = 2, MANAGER_MS = 5000, MARK_MAX = 48 };
 
 static void pause_ms(int ms)
 {
@@ -260,16 +263,50 @@ static int await_manager(const char *path, bool kill, struct fp_error *error)
     return is_cgroup(path) ? remove_group(path, kill, error) : 0;
 }
 
-int fp_cgroup_undo(const char *words, bool kill, struct fp_error *error)
+/* Which state directory: what is written on a cgroup.  0 if nobody can say. */
+static size_t mark_of(int state_fd, char *ret, size_t size)
+{
+    struct stat status;
+    if (fstat(state_fd, &status) < 0)
+        return 0;
+    return (size_t)snprintf(ret, size, "%llx:%llx", (unsigned long long)status.st_dev,
+                            (unsigned long long)status.st_ino);
+}
+
+void fp_cgroup_mark(const char *path, int state_fd)
+{
+    char mark[MARK_MAX];
+    setxattr(path, MARK, mark, mark_of(state_fd, mark, sizeof(mark)), 0);
+}
+
+static bool is_marked(const char *path, int state_fd)
+{
+    char mark[MARK_MAX], found[MARK_MAX];
+    ssize_t size = getxattr(path, MARK, found, sizeof(found));
+    if (size < 0)
+        return errno == EOPNOTSUPP; /* Linux before 5.7 */
+    return (size_t)size == mark_of(state_fd, mark, sizeof(mark)) && memcmp(mark, found, (size_t)size) == 0;
+}
+
+/* Of one without the mark nobody was let in, or it is another's: it goes if it is empty. */
+static int undo_group(const char *path, int depth, bool ours, bool kill, struct fp_error *error)
+{
+    if (depth == 0)
+        return ours ? await_manager(path, kill, error) : 0;
+    if (ours)
+        return remove_group(path, kill, error);
+    rmdir(path);
+    return 0;
+}
+
+int fp_cgroup_undo(int state_fd, const char *words, bool kill, struct fp_error *error)
 {
     char path[FP_CGROUP_PATH_MAX];
     int depth, start = 0;
     if (sscanf(words, "%*s %d %n", &depth, &start) != 1 || words[start] != '/' ||
         snprintf(path, sizeof(path), "%s", words + start) >= (int)sizeof(path))
         return 0;
-    if (depth == 0)
-        return is_cgroup(path) ? await_manager(path, kill, error) : 0;
-    if (is_cgroup(path) && remove_group(path, kill, error) < 0)
+    if (is_cgroup(path) && undo_group(path, depth, is_marked(path, state_fd), kill, error) < 0)
         return -1;
     for (int i = 1; i < depth; i++) {
         *strrchr(path, '/') = '\0';

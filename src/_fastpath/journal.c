@@ -135,7 +135,7 @@ static void thaw(int state_fd)
 static void undo_line(int state_fd, const char *line, bool had_process, struct fp_error *error)
 {
     if (strncmp(line, "cgroup ", 7) == 0)
-        fp_cgroup_undo(line + 7, had_process, error);
+        fp_cgroup_undo(state_fd, line + 7, had_process, error);
     for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
         size_t length = strlen(kinds[i].kind);
         if (strncmp(line, kinds[i].kind, length) == 0 && line[length] == ' ')

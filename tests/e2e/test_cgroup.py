@@ -3,6 +3,7 @@
 The views are private mount namespaces of each command: what the machine has stays as it is.
 """
 
+import itertools
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from tests import cgroups
 from tests.cgroups import NAME, OURS, cgroup_of, has_controller
-from tests.container import read
+from tests.container import alive, read
 from tests.e2e.cgroup_views import View
 
 pytestmark = pytest.mark.e2e
@@ -130,6 +131,37 @@ def test_an_empty_cgroup_that_is_there_becomes_the_containers(view: View, bundle
     pid = view.create(bundle(linux={"cgroupsPath": f"/{NAME}/x"}))
 
     assert {f"/{NAME}/x"} == {membership(pid)[names] for names in view.hierarchies()}
+
+
+def test_a_journal_that_names_anothers_cgroup_ends_and_removes_nobody(
+    view: View, bundle: Make, request: pytest.FixtureRequest
+) -> None:
+    """Neither a stranger's nor another container's: what create has made says whose it is."""
+    pid, other = view.create(bundle()), view.create(bundle("b2"), "other")
+    stranger = subprocess.Popen(["sleep", "1000"])
+    request.addfinalizer(stranger.wait)
+    request.addfinalizer(stranger.kill)
+    names = "" if view.unified else "freezer"
+    foreign = cgroup_of(names, f"{NAME}/foreign")
+    (foreign / "below").mkdir(parents=True)
+    try:
+        (foreign / "cgroup.procs").write_text(str(stranger.pid))
+        kind = "cgroup2" if view.unified else names
+        with (view.root / "c" / "journal").open("a") as journal:
+            for depth, path in itertools.product((1, 3, 0), (foreign, view.place(names, "other"))):
+                journal.write(f"cgroup {kind} {depth} {path}\n")
+        view.good("delete", "--force", "c")
+
+        assert not alive(pid)
+        assert "created" == view.status("other")
+        assert str(other) in read(view.place(names, "other") / "cgroup.procs").split()
+        assert stranger.poll() is None
+        assert (foreign / "below").is_dir()
+    finally:
+        stranger.kill()
+        stranger.wait()
+        (foreign / "below").rmdir()
+        foreign.rmdir()
 
 
 def test_a_process_that_lingers_in_the_cgroup_ends_with_the_container(
