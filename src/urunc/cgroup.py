@@ -40,7 +40,7 @@ def unit_of(cgroups_path: str, container_id: str) -> "tuple[str, str]":
     if len(parts) != 3 or not parts[2]:
         raise SpecError(
             'linux.cgroupsPath: expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups,'
-            f" got {cgroups_path!a} instead"
+            f' got "{ascii(cgroups_path)[1:-1]}" instead'
         )
     parent, prefix, name = parts[0] or "system.slice", parts[1], parts[2]
     if not parent.endswith(".slice") or "/" in parent or parent[0] == "-" or "--" in parent or "/" in prefix + name:

@@ -76,7 +76,7 @@ def operations(spec: "Spec", chosen: "Monitor", machine: "Machine", for_files: i
         *_scheduling(spec),
         *(_helper(helper) for helper in machine.helpers),
         ("bounding_set", mask),
-        ("groups", spec.groups),
+        ("groups", tuple(dict.fromkeys(spec.groups))),
         ("user", spec.uid, spec.gid),
         ("capabilities", kept, kept, mask, mask),
         ("no_new_privileges",),

@@ -30,6 +30,7 @@ class Row:
     urunc: dict[str, Any] = field(default_factory=dict)  # fields of this row that are others for urunc
     reason: str = ""
     unikernel: dict[str, Any] = field(default_factory=dict)  # the same, for urunc with a guest alone
+    program: bool = False  # what it is about is a program of the host: not for urunc with a guest
 
 
 NO_EXEC = {"status": 255, "says": ("exec failed", "a unikernel has one program and no shell: exec is not possible")}
@@ -489,4 +490,110 @@ HOOKS = [
     ),
 ]
 
-ROWS = [*USAGE, *CONFIGURATIONS, *OPTIONS, *IDENTITIES, *LIFE, *LISTS, *HOOKS]
+
+def program(*args: str) -> dict[str, Any]:
+    return {"process": {"args": list(args)}}
+
+
+PROGRAMS = [
+    create(
+        "args[0] not found", 'exec: "nope": executable file not found in $PATH', changes=program("nope"), program=True
+    ),
+    create(
+        "args[0] not found, a path",
+        'exec: "/etc/nope": stat',
+        "no such file or directory",
+        changes=program("/etc/nope"),
+        program=True,
+    ),
+    create(
+        "missing source of a mount",
+        'error mounting "/no/such" to rootfs at "/x": stat /no/such: no such file or directory',
+        changes={"mounts": [{"destination": "/x", "type": "bind", "source": "/no/such", "options": ["bind"]}]},
+        program=True,
+    ),
+    create("--preserve-fds of what is not open", words=option("--preserve-fds", "2"), program=True),
+    Row(
+        "run, exit 3",
+        ("run", "--bundle", "{bundle}", "c"),
+        3,
+        after="gone",
+        changes=program("/bin/busybox", "sh", "-c", "exit 3"),
+        program=True,
+    ),
+    Row(
+        "run, args[0] not found",
+        ("run", "--bundle", "{bundle}", "c"),
+        1,
+        ("run failed", 'exec: "nope": executable file not found in $PATH'),
+        after="gone",
+        changes=program("nope"),
+        program=True,
+    ),
+    Row("run --detach", ("run", "--detach", "--bundle", "{bundle}", "c"), after="running"),
+    Row(
+        "run --keep",
+        ("run", "--keep", "--bundle", "{bundle}", "c"),
+        after="stopped",
+        changes=program("/bin/busybox", "true"),
+        program=True,
+    ),
+    Row(
+        "startContainer hook that exits 5",
+        ("start", "c"),
+        before="created",
+        after="stopped",
+        changes=hook("startContainer", {"path": "/bin/busybox", "args": ["sh", "-c", "echo oops >&2; exit 5"]}),
+        urunc={"status": 1, "says": ("error running hook", "exit status 5", "oops")},
+        reason="the specification wants an error, and runc's start does not see it",
+        program=True,
+    ),
+    Row(
+        "unknown capability",
+        CREATE,
+        0,
+        ("ignoring unknown or unavailable capabilities: [CAP_FOO]",),
+        after="created",
+        changes={"process": {"capabilities": {"bounding": ["CAP_FOO"]}}},
+        urunc={"says": ()},
+        reason="a warning at every create is not for who has asked for nothing else",
+    ),
+    create(
+        "--systemd-cgroup with a path",
+        'expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups, got "/a/b" instead',
+        words=("--systemd-cgroup", *CREATE),
+        changes={"linux": {"cgroupsPath": "/a/b"}},
+    ),
+    Row(
+        "checkpoint of a running one",
+        ("checkpoint", "c"),
+        1,
+        ("criu",),
+        before="running",
+        after="running",
+        urunc={"says": ("cannot be checkpointed",)},
+    ),
+]
+
+LOGS = [
+    Row(
+        "--log on an error",
+        ("--log", "{bundle}/l", "state", "nope"),
+        1,
+        ("container does not exist",),
+    ),
+    Row(
+        "--log-format json on an error",
+        ("--log-format", "json", "state", "nope"),
+        1,
+        ('{"level":"error","msg":"container does not exist', '"time":"'),
+    ),
+    Row(
+        "--log and --log-format json on an error of create",
+        ("--log", "{bundle}/l", "--log-format", "json", "create", "--bundle", "/nonexistent", "c"),
+        1,
+        ("create failed: chdir /nonexistent: no such file or directory",),
+    ),
+]
+
+ROWS = [*USAGE, *CONFIGURATIONS, *OPTIONS, *IDENTITIES, *LIFE, *LISTS, *HOOKS, *PROGRAMS, *LOGS]
