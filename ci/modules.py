@@ -17,7 +17,10 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 # what a create may load; in which order, the import says
-ROOTS = ("embedded", "runtime", "calls", f"calls_{os.uname().machine}", "mounts", "seccomp", "subnet", "tree", "uinit")
+ROOTS = (
+    *("embedded", "runtime", "calls", f"calls_{os.uname().machine}", "mounts", "bpf", "seccomp", "subnet"),
+    *("tree", "uinit"),
+)
 TABLES = ("monitors", "unikernels")
 # for long-running programs; they have an interpreter of their own
 LEFT_OUT = tuple(

@@ -1,7 +1,7 @@
 """linux.seccomp, the profile of a spec, to a filter of the kernel (config-linux.md#seccomp).
 
-The one rule: a profile is compiled once.  What came of it is kept in the cache with the profile it came of, which is
-compared whole: a name in the cache alone proves nothing.
+The one rule: a profile is compiled, and made short (bpf.py), once.  What came of it is kept in the cache with the
+profile it came of, which is compared whole: a name in the cache alone proves nothing.
 """
 
 import os
@@ -68,12 +68,14 @@ def filter_of(profile: "Profile", cache: str) -> "tuple[int, bytes]":
     flags = 0
     for name in strings(profile.value.get("flags"), f"{place}.flags"):
         flags |= FLAGS[known(name, f"{place}.flags", tuple(FLAGS), "%s is not supported")]
-    wish = f"urunc seccomp 1 {os.uname().machine} {profile.value!r}\n".encode("utf-8", "surrogateescape")
+    wish = f"urunc seccomp 2 {os.uname().machine} {profile.value!r}\n".encode("utf-8", "surrogateescape")
     path = f"{cache}/{_fastpath.digest(wish):016x}"
     kept = _read(cache, path)
     if kept.startswith(wish):
         return flags, kept[len(wish) :]
-    program = _compiled(profile.value, place)
+    from . import bpf
+
+    program = bpf.shortened(_compiled(profile.value, place))
     _keep(cache, path, wish + program)
     return flags, program
 
