@@ -8,8 +8,13 @@ pays for the start of a monitor and nothing else; each is used once.  Listens on
 """
 
 import argparse
+import os
+import select
+import signal
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import FrameType
 
 import urunc
 
@@ -29,12 +34,38 @@ class Service(ThreadingHTTPServer):
     def answer(self, argument: str) -> tuple[int, bytes]:
         """Run one guest; return an HTTP status and what it wrote."""
         with self.pool.take() as container:
+            deadline = time.monotonic() + self.timeout_s
             container.start((argument,))
-            status = container.wait(self.timeout_s)
-            if status is None:
-                return 504, b"the function took too long\n"
             assert container.stdout is not None  # the pool was made with pipes
-            return 200 if status == 0 else 502, container.stdout.read(OUTPUT_MAX)
+            body = read_to_end(container.stdout.fileno(), deadline)
+            status = container.wait(max(deadline - time.monotonic(), 0)) if body is not None else None
+            if body is None or status is None:
+                return 504, b"the function took too long\n"
+            if len(body) > OUTPUT_MAX:
+                return 502, b"the function says too much\n"
+            return 200 if status == 0 else 502, body
+
+
+def read_to_end(fd: int, deadline: float) -> bytes | None:
+    """Return what comes through a pipe, a little more than OUTPUT_MAX at most; None if its end comes too late.
+
+    While the guest runs: a pipe holds 64 KiB, and who writes more waits for a reader.
+    """
+    body, ready = b"", select.poll()
+    ready.register(fd, select.POLLIN)
+    while len(body) <= OUTPUT_MAX:
+        if not ready.poll(max(deadline - time.monotonic(), 0) * 1000):
+            return None
+        part = os.read(fd, 1 << 16)
+        if not part:
+            break
+        body += part
+    return body
+
+
+def stop(_number: int, _frame: FrameType | None) -> None:
+    """End as at Ctrl-C: the sandboxes that wait would outlive us."""
+    raise KeyboardInterrupt
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -55,7 +86,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main() -> int:
-    """Serve until interrupted; nothing is left then."""
+    """Serve until SIGINT or SIGTERM; nothing is left then."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("bundle", help="OCI bundle of the function's unikernel")
     parser.add_argument("--port", type=int, default=8080)
@@ -63,6 +94,7 @@ def main() -> int:
     parser.add_argument("--timeout", type=float, default=5.0, help="seconds that a function may take (default: 5)")
     parser.add_argument("--root", default="/run/urunc", help="directory of the containers' state")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, stop)
     runtime = urunc.Runtime(options.root)
     try:
         with (

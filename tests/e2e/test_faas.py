@@ -45,7 +45,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
     yield run
     for server in started:
-        server.send_signal(signal.SIGINT)
+        server.send_signal(signal.SIGTERM)
 
         assert server.wait(BOUND_S) == 0
         server.communicate()
