@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "src")]
 
 from bench import bundle as of_all  # noqa: E402
-from bench import embedding  # noqa: E402
+from bench import embedding, memory  # noqa: E402
 from bench.chart import chart  # noqa: E402
 from bench.rig import IDLE_S, NULL, Row, Runtime, Size, collect, idle  # noqa: E402
 
@@ -157,43 +157,6 @@ def mount(kind: str, place: Path) -> None:
         raise OSError(ctypes.get_errno(), f"mount {place}")
 
 
-# maxrss of a process counts what its parent was when it was spawned: this one is small
-PEAK = r"""
-#include <stdio.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
-int main(int argc, char **argv)
-{
-    struct rusage usage;
-    pid_t pid = fork();
-    if (pid == 0)
-        execv(argv[2], argv + 2);
-    FILE *file = fopen(argv[1], "w");
-    int failed = pid < 0 || !file || wait4(pid, &(int){0}, 0, &usage) < 0 || fprintf(file, "%ld", usage.ru_maxrss) < 0;
-    return failed || fclose(file) || argc < 3;
-}
-"""
-
-
-def memory(urunc: Runtime, bundle: Path, directory: Path) -> list[Size]:
-    """Rows of MB and what they may be: the peak of create, what waits, what stays beside the monitor while it runs."""
-    kib = directory / "peak"
-    words = ("create", "--bundle", bundle, "--pid-file", urunc.root / "pid", "c")
-    urunc.spawn(of_all.compiled(directory, "maxrss", PEAK), kib, urunc.program, "--root", urunc.root, *words)
-    pid = int((urunc.root / "pid").read_text())
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    waiting = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Rss:"))
-    beside = len(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()) - 1
-    urunc("delete", "--force", "c")
-    os.waitpid(pid, 0)
-    return [
-        ("peak of create, MB", int(kib.read_text()) / 1000, 16),
-        ("what waits between create and start, MB", waiting / 1000, 1),
-        ("processes beside the container's own", float(beside), 0),
-    ]
-
-
 def planner_row(urunc: Runtime, crun: Runtime, bundle: Path, rounds: int) -> Row:
     """With the resident planner, which is started here."""
     argv = [str(URUNC), "planner"]
@@ -256,7 +219,7 @@ def measure(directory: Path, bundle: Path, peers: dict[str, str], rounds: int) -
     rows += flat_rows(urunc, bundle, directory, rounds)
     rows.append(mounts_row(urunc, bundle, directory, rounds))
     rows.append(planner_row(urunc, runtimes[0], bundle, rounds))
-    return rows, memory(urunc, bundle, directory)
+    return rows, memory.sizes(urunc, bundle, directory)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bench import bundle, embedding
@@ -64,3 +66,18 @@ def test_many_at_once(directory: Path, template: urunc.Template) -> None:
     times = embedding.at_once(directory, template)
 
     assert embedding.ratio(f"{embedding.AT_ONCE} at a time", *times) <= embedding.TARGET
+
+
+@pytest.mark.benchmark(group="create + start")
+def test_benchmark_of_the_api(benchmark: Any, template: urunc.Template) -> None:
+    """Whole containers, for comparisons by pytest-benchmark from one version to the next."""
+    numbers = count()
+
+    benchmark.pedantic(
+        lambda: embedding.create_and_start(template, f"b{next(numbers)}"), rounds=ROUNDS, warmup_rounds=10
+    )
+
+
+@pytest.mark.benchmark(group="create + start")
+def test_benchmark_of_the_floor(benchmark: Any, floor: embedding.Floor) -> None:
+    benchmark.pedantic(floor.once, rounds=ROUNDS, warmup_rounds=10)
