@@ -229,25 +229,38 @@ def _directories(spec: "Spec") -> "tuple[str, ...]":
 
 
 def _targets(spec: "Spec") -> "tuple[str, ...]":
-    """Return those places of bind mounts that the rootfs has, of the kind of their source."""
+    """Return those places of bind mounts that are there, of the kind of their source: in the rootfs, or in what is
+    mounted on it before them.
+    """
+    found: list[str] = []
+    tops = [("", spec.rootfs)]
+    for mount in spec.mounts:
+        target = "/" + mount.destination.strip("/")
+        below, top = [(place, top) for place, top in tops if target.startswith(f"{place}/")][-1]
+        try:
+            is_directory = _is_directory(top, target[len(below) :])
+            if is_directory == _is_directory(mount.source, ""):
+                found.append(target)
+                tops += [(target, mount.source)] if is_directory else []
+        except OSError:
+            continue  # there is none, or nothing to mount on it
+    return tuple(found)
+
+
+def _is_directory(top: str, path: str) -> bool:
     import stat
 
-    found = []
-    root_fd = os.open(spec.rootfs, os.O_PATH | os.O_DIRECTORY)
+    if not path:
+        return stat.S_ISDIR(os.stat(top).st_mode)
+    top_fd = os.open(top, os.O_PATH | os.O_DIRECTORY)
     try:
-        for mount in spec.mounts:
-            target = "/" + mount.destination.strip("/")
-            try:
-                place = _fastpath.open_in_root(root_fd, target)
-                is_directory = stat.S_ISDIR(os.fstat(place).st_mode)
-                os.close(place)
-                if is_directory == stat.S_ISDIR(os.stat(mount.source).st_mode):
-                    found.append(target)
-            except OSError:
-                continue  # there is none, or nothing to mount on it
+        fd = _fastpath.open_in_root(top_fd, path)
     finally:
-        os.close(root_fd)
-    return tuple(found)
+        os.close(top_fd)
+    try:
+        return stat.S_ISDIR(os.fstat(fd).st_mode)
+    finally:
+        os.close(fd)
 
 
 def _host_kernel(unikernel: "Unikernel", config: "Config") -> "KernelConfig | None":

@@ -24,7 +24,7 @@ export PATH=/bin
 busybox mount -t proc proc /proc
 busybox mount -t devtmpfs dev /dev
 busybox awk '$2 == "/" { print "root", $1, $3 }' /proc/mounts
-busybox cat /etc/resolv.conf /etc/secret/key
+busybox cat /etc/resolv.conf /etc/secret/key /data/inner/key
 (echo x >/etc/secret/no) 2>/dev/null || echo "secret refused"
 (echo "from the guest" >/written) 2>/dev/null || echo "root refused"
 echo "data" >/data/written
@@ -45,11 +45,13 @@ def image(bundle: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
     for name in ("secret", "data"):
         (tmp_path / name).mkdir()
     (tmp_path / "secret" / "key").write_text("hidden\n")
+    (tmp_path / "data" / "inner").mkdir()
     (tmp_path / "outside").write_text("of the host\n")
     volumes = [
         bind("/etc/resolv.conf", tmp_path / "resolv.conf", "ro"),
         bind("/etc/secret", tmp_path / "secret", "ro"),
         bind("/data", tmp_path / "data"),
+        bind("/data/inner", tmp_path / "secret", "ro"),
         bind("/etc/hostname", tmp_path / "resolv.conf"),
     ]
 
@@ -93,7 +95,7 @@ def test_the_rootfs_is_shared_by_virtiofs(urunc: Runtime, image: Callable[..., P
     lines = said(urunc, directory)
 
     assert [
-        *("root fs0 virtiofs", "nameserver 10.1.2.3", "hidden", "secret refused"),
+        *("root fs0 virtiofs", "nameserver 10.1.2.3", "hidden", "hidden", "secret refused"),
         *("out leads nowhere", "two words light blue"),
     ] == lines
     assert "from the guest\n" == (directory / "rootfs" / "written").read_text()
@@ -107,7 +109,7 @@ def test_a_read_only_rootfs_is_shared_by_9p(urunc: Runtime, image: Callable[...,
     lines = said(urunc, directory)
 
     assert [
-        *("root fs0 9p", "nameserver 10.1.2.3", "hidden", "secret refused", "root refused"),
+        *("root fs0 9p", "nameserver 10.1.2.3", "hidden", "hidden", "secret refused", "root refused"),
         *("out leads nowhere", "two words light blue"),
     ] == lines
     assert not (directory / "rootfs" / "written").exists()
@@ -127,6 +129,6 @@ def test_in_a_user_namespace_files_belong_to_the_container_s_users(
     lines = said(urunc, directory)
 
     kind = "virtiofs" if HAS_VIRTIOFSD else "9p"
-    assert [f"root fs0 {kind}", "nameserver 10.1.2.3", "hidden", "secret refused"] == lines[:4]
+    assert [f"root fs0 {kind}", "nameserver 10.1.2.3", "hidden", "hidden", "secret refused"] == lines[:5]
     for written in (directory / "rootfs" / "written", tmp_path / "data" / "written"):
         assert (SHIFT, SHIFT) == (written.stat().st_uid, written.stat().st_gid)
