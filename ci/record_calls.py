@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 from tests.container import alive, exit_status, merged, write_bundle  # noqa: E402
-from tests.guests import build, hvt_build, spt_build  # noqa: E402
+from tests.guests import build, hvt_build, multiboot_build, spt_build  # noqa: E402
 
 from urunc import calls, kvm, monitors  # noqa: E402
 
@@ -78,7 +78,7 @@ def runs() -> Iterator[Run]:
             command = ("/init", "/bin/dd", "if=/dev/zero", "of=/dev/vda", "bs=1M", "count=1")
             yield Run("qemu", "linux", command, disk, "linux guest says", network=True, resources=two)
             yield Run("qemu", "hello", ("/app", "one"), {**qemu, "unikernelType": "unikraft"})
-            yield Run("qemu", "hello", ("/app",), {**qemu, "unikernelType": "mewz"})
+            yield Run("qemu", "multiboot", ("/app",), {**qemu, "unikernelType": "mewz"})
     solo5 = {"unikernelType": "mirage"}
     yield Run("spt", "hello", ("one",), solo5)
     yield Run("spt", "wait", ("timer",), solo5)
@@ -134,6 +134,8 @@ def bundle_of(run: Run, directory: Path) -> Path:
 
 
 def _image(run: Run, cache: Path) -> Path:
+    if run.guest == "multiboot":
+        return multiboot_build.image(cache, "exit")
     if run.monitor == "spt":
         return spt_build.build(cache)[run.guest]
     if run.monitor == "hvt":

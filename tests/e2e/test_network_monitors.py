@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.container import Runtime as Container
-from tests.container import read
+from tests.container import comm, read
 from tests.e2e.lan import ADDRESS, GATEWAY, NEEDS, Lan, Make, pinged, started, taps
 from tests.e2e.test_monitors import use, version_of
 from tests.fastpath.network_rig import batch
@@ -20,6 +20,12 @@ DISK = bytes(1 << 20)
 
 def keys(monitor: str, **more: str) -> dict[str, str]:
     return {"unikernelType": "linux", "hypervisor": monitor, "binary": "/guest", **more}
+
+
+def monitor_of(pid: int) -> int:
+    """The monitor itself, where the container's process is its companion."""
+    children = read(Path(f"/proc/{pid}/task/{pid}/children")).split()
+    return int(children[0]) if comm(pid) == "urunc:[3:watch]" else pid
 
 
 def opened_taps(pid: int) -> list[str]:
@@ -42,7 +48,7 @@ def test_a_guest_has_the_container_s_interface(
     bundle = make("/app", "exit=halt", guest=hello, keys=keys(monitor), process={"user": {"uid": user, "gid": user}})
     pid, output = started(runtime, bundle, "exit=halt")
 
-    assert ["tap0_urunc"] == taps(lan.inside) == opened_taps(pid)
+    assert ["tap0_urunc"] == taps(lan.inside) == opened_taps(monitor_of(pid))
     assert f" ip={ADDRESS}::{GATEWAY}:255.255.255.0:guest:eth0:off " in read(output)
     runtime.good("delete", "--force", "c")
     assert before == lan.state()
@@ -59,7 +65,8 @@ def test_a_guest_has_two_interfaces_and_three_disks(
     bundle = make("/app", "exit=halt", guest=hello, keys=keys(monitor, block="/one,/two,/three"))
     for name in ("one", "two", "three"):
         (bundle / "rootfs" / name).write_bytes(DISK)
-    pid, output = started(runtime, bundle, "exit=halt")
+    container, output = started(runtime, bundle, "exit=halt")
+    pid = monitor_of(container)
 
     assert ["tap0_urunc", "tap1_urunc"] == opened_taps(pid)
     assert " root=/dev/vda rw " in read(output)
