@@ -20,7 +20,7 @@ def started(urunc: Runtime, bundle: Bundle, hello: Path) -> Callable[..., int]:
     """Starts a container whose monitor does what the words say; its pid."""
 
     def start(words: str, user: int = 0, **keys: str) -> int:
-        monitor = multiboot_build.monitor(build.default_cache())
+        monitor = multiboot_build.monitor(build.default_cache(), static=False)
         urunc.config.write_text(
             f'[monitors.firecracker]\npath = "{monitor}"\n[linux.kernels.k]\npath = "{hello}"\ncmdline = "{words}"\n'
         )
