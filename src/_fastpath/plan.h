@@ -59,12 +59,12 @@
     X(READ_ONLY_PATH, "read_only_path", "s")                                                                           \
     X(SYSCTL, "sysctl", "ss") /* path below /proc/sys, value */                                                        \
     X(PROPAGATION, "propagation", "i")                                                                                 \
-    X(WORKING_DIRECTORY, "working_directory", "s")                                                                     \
-    X(CHANGE_DIRECTORY, "change_directory", "s") /* an existing one */                                                 \
-    X(PROGRAM, "program", "sv")                  /* name, environment: fails if exec would not find it */              \
-    X(PROC, "proc", "s")                         /* path in the root: an existing directory */                         \
-    X(PIVOT_ROOT, "pivot_root", "")              /* the caller's root is gone afterwards */                            \
-    X(READ_ONLY, "read_only", "")                /* the root itself, not what is attached below */                     \
+    X(WORKING_DIRECTORY, "working_directory", "s") /* made in FP_SLOT_ROOT where it is missing */                      \
+    X(CHANGE_DIRECTORY, "change_directory", "s")   /* an existing one */                                               \
+    X(PROGRAM, "program", "sv")                    /* name, environment: fails if exec would not find it */            \
+    X(PROC, "proc", "s")                           /* path in the root: an existing directory */                       \
+    X(PIVOT_ROOT, "pivot_root", "")                /* the caller's root is gone afterwards */                          \
+    X(READ_ONLY, "read_only", "")                  /* the root itself, not what is attached below */                   \
     X(RELEASE, "release", "insis") /* slot for the device, slots to drop, path of its node, whether it is only         \
                                       read, its name: has start unmount the snapshot */                                \
     X(CLAIM, "claim", "is")        /* slot (becomes the device, had exclusively), path of its node */                  \

@@ -230,13 +230,10 @@ static int open_rootfs(int *slots, const char *path, struct fp_error *error)
     return slots[FP_SLOT_ROOT] < 0 ? fp_fail(error, "open_tree", path) : 0;
 }
 
-static int enter_directory(const char *path, struct fp_error *error)
+static int make_directory(int root, const char *path, struct fp_error *error)
 {
-    _cleanup_close_ int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    _cleanup_close_ int directory = root < 0 ? -1 : open_or_make(root, path, true);
-    if (directory < 0 || fchdir(directory) < 0)
-        return fp_fail(error, "chdir to cwd", path);
-    return 0;
+    _cleanup_close_ int directory = open_or_make(root, path, true);
+    return directory < 0 ? fp_fail(error, "create cwd", path) : 0;
 }
 
 static int change_directory(const char *path, struct fp_error *error)
@@ -324,7 +321,7 @@ int fp_rootfs_operation(const struct fp_operation *operation, int *slots, struct
                    ? fp_fail(error, "set propagation", "/")
                    : 0;
     case FP_OP_WORKING_DIRECTORY:
-        return enter_directory(argument[0].text, error);
+        return make_directory(root, argument[0].text, error);
     case FP_OP_CHANGE_DIRECTORY:
         return change_directory(argument[0].text, error);
     case FP_OP_PROGRAM:

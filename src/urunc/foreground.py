@@ -28,6 +28,7 @@ def run(request: Request) -> "Outcome | str":
     with terminal.session(request) as session:
         pid, said = runtime.make(session.request)
         try:
+            session.receive()
             with Forwarding(lambda number: runtime.kill(replace(request, signal=number))):
                 warnings = said.warnings + runtime.start(request).warnings
                 if request.detach:

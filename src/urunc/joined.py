@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from .bundle import Spec
     from .request import Request
+    from .terminal import Session
 
     Operation = tuple[object, ...]
     Groups = tuple[tuple[str, str], ...]
@@ -62,7 +63,7 @@ def execute(request: "Request") -> Outcome:
         _check_terminal(request, spec)
         with terminal.Session(request, spec.terminal and not request.console_socket) as session:
             try:
-                _start(session.request, sandbox, spec, record)
+                _start(session, sandbox, spec, record)
             except BaseException:
                 sandbox.close()  # ends what has not begun
                 raise
@@ -151,8 +152,9 @@ def _check_terminal(request: "Request", spec: "Spec") -> None:
         raise HostError("cannot use console socket if urunc will not detach or allocate tty: drop --console-socket")
 
 
-def _start(request: "Request", sandbox: "_fastpath.Sandbox", spec: "Spec", record: "_fastpath.State") -> None:
+def _start(session: "Session", sandbox: "_fastpath.Sandbox", spec: "Spec", record: "_fastpath.State") -> None:
     """Make the process and have it execute its program; the pid file is there before it does."""
+    request = session.request
     files = ordinary.preserved(request.preserve_fds)
     written = False
     try:
@@ -166,6 +168,7 @@ def _start(request: "Request", sandbox: "_fastpath.Sandbox", spec: "Spec", recor
         if request.pid_file:
             write_pid(request.pid_file, sandbox.pid)
             written = True
+        session.receive()
         sandbox.start()
     except BaseException as error:
         if written:

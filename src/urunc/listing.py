@@ -38,7 +38,7 @@ def list_(request: "Request") -> str:
     if request.format == "json":
         import json
 
-        return json.dumps(rows)
+        return json.dumps(rows, separators=(",", ":"))  # as runc: there are readers by patterns
     return _table(rows)
 
 

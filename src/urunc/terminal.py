@@ -36,19 +36,33 @@ class Session:
     def __enter__(self) -> "Session":
         return self
 
-    def attach(self) -> None:
-        """Start copying; the guest runs."""
+    def receive(self) -> None:
+        """Take the terminal, before anything is written to it.
+
+        Where ours is none its lines end as the program ends them.
+        """
         if not self.directory:
             return
         import socket
         import termios
-        import threading
-        import tty
 
         connection, _ = self.listener.accept()
         with connection:
             _, descriptors, _, _ = socket.recv_fds(connection, 4096, 1)
         self.master = descriptors[0]
+        if not os.isatty(0):
+            attributes = termios.tcgetattr(self.master)
+            attributes[1] &= ~termios.ONLCR
+            termios.tcsetattr(self.master, termios.TCSANOW, attributes)
+
+    def attach(self) -> None:
+        """Start copying; the guest runs."""
+        if self.master < 0:
+            return
+        import termios
+        import threading
+        import tty
+
         if os.isatty(0):
             self.saved = termios.tcgetattr(0)
             tty.setraw(0)

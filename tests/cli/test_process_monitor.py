@@ -107,6 +107,16 @@ def test_devices_of_the_spec_are_made(process: Runtime) -> None:
     assert ["1:7:640:5:6"] == output(process, "stat -c %t:%T:%a:%u:%g /dev/sub/seven", linux={"devices": [device]})
 
 
+def test_a_path_of_a_device_may_end_in_a_slash(process: Runtime) -> None:
+    device = {"path": "/dev/seven/", "type": "c", "major": 1, "minor": 7}
+
+    assert ["1:7"] == output(process, "stat -c %t:%T /dev/seven", linux={"devices": [device]})
+
+
+def test_a_missing_working_directory_is_made_in_a_read_only_root_too(process: Runtime) -> None:
+    assert ["/new/one"] == output(process, "pwd", process={"cwd": "/new/one"}, root={"readonly": True})
+
+
 def test_masked_and_read_only_paths(process: Runtime) -> None:
     script = (
         "cat /proc/keys; ls /proc/bus; touch /d/f 2>/dev/null || echo read-only; cat /d/sub/g;"
@@ -269,6 +279,13 @@ def test_the_terminal_is_the_containers_console(process: Runtime) -> None:
     ended = process("run", "--bundle", path, "c")
 
     assert (0, ["88"]) == (ended.returncode, ended.stdout.splitlines())  # major 136: a pty
+
+
+def test_lines_of_a_terminal_that_nobody_sits_at_end_as_the_program_ends_them(process: Runtime) -> None:
+    path = make(process, "echo one; echo two", process={"terminal": True})
+    ended = process("run", "--bundle", path, "c")
+
+    assert (0, "one\ntwo\n") == (ended.returncode, ended.stdout)
 
 
 def test_what_fails_at_create_leaves_no_mount(process: Runtime) -> None:

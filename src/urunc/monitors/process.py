@@ -155,13 +155,14 @@ def rootfs(spec: "Spec", tree: Rootfs, *, terminal: bool) -> "list[Operation]":
 
 def closing(spec: "Spec", tree: Rootfs) -> "list[Operation]":
     """Return the rest, behind the hooks: what is hidden or read-only, the change of root, directory and program."""
-    made: list[Operation] = [("read_only_path", path) for path in tree.read_only]
+    made: list[Operation] = [("working_directory", spec.cwd)]
+    made += [("read_only_path", path) for path in tree.read_only]
     made += [("mask", path) for path in tree.masked]
     made += [("read_only",)] if spec.readonly else []
     made.append(("pivot_root",))
     if tree.propagation:
         made.append(("propagation", _PROPAGATION[tree.propagation]))
-    return [*made, ("working_directory", spec.cwd), ("program", spec.args[0], spec.env)]
+    return [*made, ("change_directory", spec.cwd), ("program", spec.args[0], spec.env)]
 
 
 def _is_bind(mount: "Mount") -> bool:
@@ -227,5 +228,5 @@ def _devices(tree: Rootfs) -> "list[Operation]":
     ]
     for device in tree.devices:
         numbers = (device.major, device.minor, device.uid, device.gid)
-        made.append(("rootfs_node", device.path, _TYPES[device.type] | device.mode, *numbers))
+        made.append(("rootfs_node", device.path.rstrip("/"), _TYPES[device.type] | device.mode, *numbers))
     return [*made, *(("rootfs_link", target, path) for target, path in LINKS)]
