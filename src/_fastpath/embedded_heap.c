@@ -21,6 +21,7 @@ enum {
     CLASSES = SMALL / STEP + 1 + 64,
     CHUNK = 256 << 10, /* what the kernel is asked for at a time */
     PAGE = 4096,
+    HUGE_PAGE = 2 << 20,
 };
 
 struct block {
@@ -45,24 +46,47 @@ static size_t rounded(size_t size)
     return (size_t)1 << (64 - __builtin_clzl(size - 1));
 }
 
+static char *aligned(char *pointer, size_t alignment)
+{
+    return (char *)(((uintptr_t)pointer + alignment - 1) & ~(alignment - 1));
+}
+
+static char *map(size_t size)
+{
+    char *begin = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (begin == MAP_FAILED)
+        errno = ENOMEM;
+    return begin == MAP_FAILED ? NULL : begin;
+}
+
+static bool has_room(size_t size, size_t alignment)
+{
+    char *begin = aligned(at, alignment);
+    return begin < end && size <= (size_t)(end - begin);
+}
+
+/* Whoever takes this much at once reads a large config.json, and takes several times that; huge pages, if the kernel
+ * has some, cost a quarter of the others.  What is larger yet is room for what may come, and stays empty. */
+static bool extend(size_t size)
+{
+    bool is_large = size > CHUNK / 2 && size < HUGE_PAGE / 2;
+    size_t whole = is_large ? 2 * HUGE_PAGE : size < CHUNK ? CHUNK : (size + PAGE - 1) & ~(size_t)(PAGE - 1);
+    char *begin = map(is_large ? whole + HUGE_PAGE : whole);
+    if (!begin)
+        return false;
+    at = is_large ? aligned(begin, HUGE_PAGE) : begin;
+    end = at + whole;
+    if (is_large)
+        madvise(at, whole, MADV_HUGEPAGE);
+    return true;
+}
+
 /* `size` bytes that nobody has had before, zeroes. */
 static char *fresh(size_t size, size_t alignment)
 {
-    char *begin = (char *)(((uintptr_t)at + alignment - 1) & ~(alignment - 1));
-    if (begin > end || size > (size_t)(end - begin)) {
-        size_t wanted = size + alignment > CHUNK ? size + alignment : CHUNK;
-        wanted = (wanted + PAGE - 1) & ~(size_t)(PAGE - 1);
-        char *chunk = mmap(NULL, wanted, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (chunk == MAP_FAILED) {
-            errno = ENOMEM;
-            return NULL;
-        }
-        begin = (char *)(((uintptr_t)chunk + alignment - 1) & ~(alignment - 1));
-        if (size > CHUNK / 2) /* what is left of the other is worth more */
-            return begin;
-        at = chunk;
-        end = chunk + wanted;
-    }
+    if (!has_room(size, alignment) && !extend(size + alignment))
+        return NULL;
+    char *begin = aligned(at, alignment);
     at = begin + size;
     return begin;
 }
@@ -146,7 +170,7 @@ void *aligned_alloc(size_t alignment, size_t size)
 
 void *fp_heap_pages(size_t size)
 {
-    return fresh(size, PAGE);
+    return has_room(size, PAGE) ? fresh(size, PAGE) : map(size);
 }
 
 void fp_heap_begin(void)

@@ -156,7 +156,7 @@ def _read(cache: str, path: str) -> bytes:
     except OSError:
         return b""
     try:
-        return os.read(fd, _MAX_KEPT)  # `open` takes 0.3 ms to be there at all
+        return os.read(fd, min(os.fstat(fd).st_size, _MAX_KEPT))  # `open` takes 0.3 ms to be there at all
     finally:
         os.close(fd)
 
