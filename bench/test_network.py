@@ -1,20 +1,29 @@
 """A guest's network against the same made by `ip` and `tc`: interleaved, medians, failing on a ratio."""
 
+import ctypes
 import os
+import select
 import shutil
+import signal
+import socket
 import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
-from tests.fastpath.network_rig import TAP, Core, batch, descriptors, ip
+from tests.container import CONFIG, PROGRAM, Runtime, exit_status, merged, write_bundle
+from tests.fastpath.network_rig import TAP, Core, batch, bytes_of_mac, descriptors, ip, run_inside
+from tests.guests import build, spt_build
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces"),
     pytest.mark.skipif(not shutil.which("tc"), reason="tc is not installed"),
 ]
 ROUNDS = 31
+STREAM_ROUNDS, STREAM_FRAMES, BURST, DATAGRAM = 25, 6_400, 128, 1372  # bytes: with its headers an MTU of 1400
+PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
 MAKE_RATIO = 0.2
 TAP_NAME = TAP.decode()
 REDIRECT = "protocol all u32 match u32 0 0 action mirred egress redirect"
@@ -32,6 +41,15 @@ SHAPE = (
     f"filter add dev {TAP_NAME} parent ffff: {REDIRECT} dev eth0",
     f"filter add dev eth0 parent ffff: {REDIRECT} dev {TAP_NAME}",
 )
+
+
+@pytest.fixture
+def subreaper() -> Iterator[None]:
+    """Containers' processes become ours, to be waited for."""
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    assert prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    yield
+    prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 @pytest.fixture
@@ -106,6 +124,136 @@ def test_making_a_guests_network(namespace: str) -> None:
 
     assert medians["urunc"] <= MAKE_RATIO * medians["ip, tc"]
     assert medians["urunc"] <= MAKE_RATIO * medians["ip, tc -batch"]
+
+
+def test_interfaces_in_other_namespaces(namespace: str) -> None:
+    """500 of them cost nothing: the same before them and beside them."""
+    core, elsewhere = Core(), f"urt{os.getpid()}d"
+
+    def make(netlink: int, tun: int) -> None:
+        network = core.discover(netlink)
+        core.tap(tun, persist=True)
+        core.redirect(netlink, network.interfaces[0].index)
+
+    def measured() -> list[float]:
+        taken = []
+        with descriptors(namespace, ROUNDS) as (netlink, *tuns):
+            for tun in tuns:
+                taken.append(timed(make, netlink, tun))
+                core.undo(netlink)
+        return taken
+
+    rows = {"before 500 interfaces elsewhere": measured()}
+    ip("netns", "add", elsewhere)
+    try:
+        batch(elsewhere, [f"link add a{i} type veth peer name b{i}" for i in range(250)])
+        rows["beside them"] = measured()
+    finally:
+        ip("netns", "del", elsewhere)
+    before, beside = report(rows).values()
+
+    assert beside <= 1.3 * before
+
+
+def test_a_plain_stream(namespace: str) -> None:
+    """Datagrams as large as the MTU from the peer to whoever has the tap: as fast as through what the commands make."""
+    core = Core()
+    rows: dict[str, list[float]] = {"urunc": [], "ip, tc": []}
+    mac = bytes_of_mac(namespace, "eth0").hex(":")
+    ip("-n", peer_of(namespace), "addr", "add", "10.9.0.1/24", "dev", "p0")
+    ip("-n", peer_of(namespace), "neigh", "replace", "10.9.0.2", "lladdr", mac, "nud", "permanent", "dev", "p0")
+    _, [fd] = run_inside(
+        peer_of(namespace), lambda: (None, [socket.socket(socket.AF_INET, socket.SOCK_DGRAM).detach()])
+    )
+    with socket.socket(fileno=fd) as sender:
+        sender.connect(("10.9.0.2", 9))
+        for number in range(STREAM_ROUNDS):
+            for name in sorted(rows, reverse=number % 2 == 0):
+                with descriptors(namespace) as (netlink, tun):
+                    if name == "urunc":
+                        core.tap(tun, persist=True, vnet_header=12)
+                        core.redirect(netlink, core.index(netlink, b"eth0"), mtu=1400)
+                    else:
+                        run_script(by_commands(namespace)[len(DISCOVER) :])
+                        core.attach(tun, vnet_header=12)
+                    await_carrier(sender, tun)
+                    rows[name].append(timed(stream, sender, tun))
+                    core.undo(netlink)
+    print()
+    for name, values in rows.items():
+        print(f"{name:42} {STREAM_FRAMES * DATAGRAM / statistics.median(values) / 1e6:9.0f} MB/s")
+
+    assert min(rows["urunc"]) <= 1.1 * min(rows["ip, tc"])
+
+
+def await_carrier(sender: socket.socket, tap: int) -> None:
+    """The kernel may learn some time later that somebody has opened the tap, and drops frames until then."""
+    sender.send(bytes(DATAGRAM))
+    while not select.select([tap], [], [], 0.05)[0] or len(os.read(tap, 2048)) < DATAGRAM:
+        sender.send(bytes(DATAGRAM))
+    while select.select([tap], [], [], 0.05)[0]:
+        os.read(tap, 2048)
+
+
+def stream(sender: socket.socket, tap: int) -> None:
+    """Send and receive in bursts that the tap's queue holds, so that nothing is lost."""
+    data = bytes(DATAGRAM)
+    for _ in range(STREAM_FRAMES // BURST):
+        for _ in range(BURST):
+            sender.send(data)
+        received = 0
+        while received < BURST:  # what else arrives is small
+            assert select.select([tap], [], [], 10)[0], f"{BURST - received} of {BURST} frames are lost"
+            received += len(os.read(tap, 2048)) >= DATAGRAM
+
+
+def peer_of(namespace: str) -> str:
+    return namespace[:-1] + "c"
+
+
+@pytest.mark.usefixtures("subreaper")
+def test_exit_and_delete_with_a_network(namespace: str, tmp_path: Path) -> None:
+    """What a network adds to both: less than the commands that would remove it."""
+    cache = build.default_cache()
+    runtime = Runtime(PROGRAM, tmp_path)
+    guests = {
+        "with a network": sleeper(tmp_path / "with", build.station(cache), "1000000", namespace),
+        "without": sleeper(tmp_path / "without", spt_build.build(cache)["wait"], "sleep", namespace),
+    }
+    rows: dict[str, list[float]] = {}
+    remove = [f"tc -n {namespace} qdisc del dev eth0 ingress", f"ip -n {namespace} link del {TAP_NAME}"]
+    for _ in range(ROUNDS):
+        for name, bundle in guests.items():
+            runtime.good("create", "--bundle", bundle, "c")
+            pid = int(runtime.state()["pid"])
+            runtime.good("start", "c")
+            os.kill(pid, signal.SIGKILL)
+            rows.setdefault(f"exit, {name}", []).append(timed(exit_status, pid))
+            rows.setdefault(f"delete, {name}", []).append(timed(runtime.good, "delete", "c"))
+        with descriptors(namespace) as (_, tun):
+            Core().tap(tun, persist=True)
+        run_script([f"tc -n {namespace} qdisc add dev eth0 ingress"])
+        rows.setdefault("ip, tc: removal", []).append(timed(run_script, remove))
+    medians = report(rows)
+
+    assert medians["delete, with a network"] - medians["delete, without"] <= 1.1 * medians["ip, tc: removal"]
+
+
+def sleeper(directory: Path, guest: Path, argument: str, namespace: str) -> Path:
+    """A bundle whose guest does not end by itself, joined to the namespace."""
+    asked = {"unikernelType": "mirage", "hypervisor": "spt", "binary": "/guest"}
+    kinds = ("pid", "ipc", "uts", "mount")
+    changes = {
+        "annotations": {f"com.urunc.unikernel.{key}": value for key, value in asked.items()},
+        "process": {"args": [argument]},
+        "linux": {
+            "namespaces": [
+                {"type": "network", "path": f"/run/netns/{namespace}"},
+                *({"type": kind} for kind in kinds),
+            ]
+        },
+    }
+    return write_bundle(directory, {"guest": guest}, merged(CONFIG, changes))
 
 
 def test_removing_a_guests_network(namespace: str) -> None:

@@ -1,9 +1,7 @@
 """Discovery of a namespace and the choice of an interface, from a process that is in another one."""
 
 import errno
-import statistics
 import subprocess
-import time
 from collections.abc import Callable
 
 import pytest
@@ -207,24 +205,13 @@ def test_more_addresses_than_fit(core: Core, inside: str) -> None:
         assert errno.E2BIG == refused(core.discover, netlink).errno
 
 
-def test_interfaces_of_other_namespaces_cost_nothing(
+def test_interfaces_of_other_namespaces_are_not_seen(
     core: Core, inside: str, make_namespace: Callable[[], str]
 ) -> None:
-    """500 of them: what is done is the same number of system calls, and takes the same time."""
+    """500 of them; that they cost nothing, either, is a row of bench/test_network.py."""
     batch(inside, [*ADDRESS, "route add default via 10.9.0.1"])
-
-    def once(netlink: int, tun: int) -> float:
-        start = time.perf_counter()
+    batch(make_namespace(), [f"link add a{i} type veth peer name b{i}" for i in range(250)])
+    with descriptors(inside) as (netlink, _):
         network = core.discover(netlink)
-        core.tap(tun, persist=True)
-        core.redirect(netlink, network.interfaces[0].index)
-        taken = time.perf_counter() - start
-        core.undo(netlink)
-        return taken
 
-    with descriptors(inside, 42) as (netlink, *tuns):
-        before = [once(netlink, tun) for tun in tuns[:21]]
-        batch(make_namespace(), [f"link add a{i} type veth peer name b{i}" for i in range(250)])
-        after = [once(netlink, tun) for tun in tuns[21:]]
-
-    assert statistics.median(after) < 1.5 * statistics.median(before) + 0.0002
+        assert (1, 1, ["eth0"]) == (network.links, network.count, core.choose(network))
