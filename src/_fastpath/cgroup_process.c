@@ -18,7 +18,7 @@
 #include <time.h>
 
 #define MARK "user.urunc"
-enum { DEPTH_MAX = 32, WAIT_MS = 10000, STEP_MS = 2, MANAGER_MS = 5000, MARK_MAX = 48 };
+enum { DEPTH_MAX = 32, WAIT_MS = 10000, STEP_MS = 2, MANAGER_MS = 2000, MARK_MAX = 48 };
 
 static void pause_ms(int ms)
 {

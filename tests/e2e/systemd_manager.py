@@ -1,7 +1,7 @@
 """Stands in for systemd on a bus of the tests: `systemd_manager.py LOG MOUNT CGROUP`.
 
 The one rule: what it is told it does as systemd would: a directory below CGROUP of the hierarchy at MOUNT for each
-unit, the processes moved into it; and every call goes to LOG, a JSON text on a line.
+unit, the processes moved into it, removed once it is empty; and every call goes to LOG, a JSON text on a line.
 """
 
 import json
@@ -35,7 +35,11 @@ class Manager:
 
     def serve(self) -> None:
         while True:
-            message = self.connection.receive()
+            try:
+                message = self.connection.receive(timeout=0.02)
+            except TimeoutError:
+                self.collect()
+                continue
             if message.header.message_type is not MessageType.method_call:
                 continue
             method = message.header.fields[3]  # HeaderFields.member
@@ -46,6 +50,17 @@ class Manager:
                 self.connection.send(new_error(message, f"{NAME}.Unknown", "s", (f"no method {method}",)))
                 continue
             answer(message, *body)
+
+    def collect(self) -> None:
+        """Remove the directories of units that nobody is in; one that has somebody cannot be."""
+        for path, group in tuple(self.units.items()):
+            try:
+                os.rmdir(self.mount + group)
+            except FileNotFoundError:
+                pass
+            except OSError:
+                continue
+            del self.units[path]
 
     def Subscribe(self, message: Any) -> None:  # noqa: N802
         self.connection.send(new_method_return(message))
