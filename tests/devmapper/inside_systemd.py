@@ -4,7 +4,6 @@ Not collected on the host, where no systemd runs.
 """
 
 import json
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ Make = Callable[..., Path]
 UNIFIED = Path("/sys/fs/cgroup/cgroup.controllers").exists()
 TOP = Path("/sys/fs/cgroup")
 UNIT = "urunc-one.scope"
+GROUP = f"/urunc.slice/{UNIT}"
 LIMITS: dict[str, Any] = {
     "memory": {"limit": 64 << 20, "swap": 96 << 20},
     "pids": {"limit": 77},
@@ -52,8 +52,7 @@ def shown(unit: str, *names: str) -> dict[str, str]:
 
 def place(controller: str) -> Path:
     """The container's cgroup where `controller` is."""
-    group = shown(UNIT, "ControlGroup")["ControlGroup"]
-    return Path(f"{TOP}{group}" if UNIFIED else f"{TOP}/{controller}{group}")
+    return Path(f"{TOP}{GROUP}" if UNIFIED else f"{TOP}/{controller}{GROUP}")
 
 
 def in_force() -> dict[str, dict[str, str]]:
@@ -103,9 +102,10 @@ EVENTS: dict[str, Callable[[], object]] = {
 
 
 def test_a_container_is_alone_in_its_scope(container: int) -> None:
-    found = shown(UNIT, "Slice", "ActiveState", "Delegate", "MemoryMax", "TasksMax", "DevicePolicy")
+    found = shown(UNIT, "ControlGroup", "Slice", "ActiveState", "Delegate", "MemoryMax", "TasksMax", "DevicePolicy")
 
     assert {
+        "ControlGroup": GROUP,
         "Slice": "urunc.slice",
         "ActiveState": "active",
         "Delegate": "yes",
@@ -189,4 +189,4 @@ def test_a_failed_create_leaves_no_scope(urunc: Runtime, config: Make) -> None:
 
     assert 1 == ended.returncode
     until(lambda: shown(UNIT, "LoadState")["LoadState"] == "not-found", "systemd forgets the scope")
-    assert not os.path.exists(f"{TOP}/{'' if UNIFIED else 'systemd/'}urunc.slice/{UNIT}")
+    assert not place("systemd").exists()
