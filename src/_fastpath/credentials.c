@@ -6,6 +6,7 @@
 #include "cleanup.h"
 #include "kernel.h"
 
+#include <errno.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
@@ -20,13 +21,20 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+/* by number, include/uapi/asm-generic/resource.h */
+static const char *const LIMITS[] = {"CPU",     "FSIZE", "DATA",  "STACK",      "CORE",     "RSS",  "NPROC",  "NOFILE",
+                                     "MEMLOCK", "AS",    "LOCKS", "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME"};
+
 static int set_rlimit(const union fp_argument *argument, struct fp_error *error)
 {
+    int64_t which = argument[0].integer;
+    if (which < 0 || which >= (int64_t)(sizeof(LIMITS) / sizeof(*LIMITS)))
+        return fp_fail_with(error, EINVAL, "setrlimit", "resource");
     struct rlimit limit = {(rlim_t)argument[1].integer, (rlim_t)argument[2].integer};
-    if (setrlimit((int)argument[0].integer, &limit) < 0) {
+    if (setrlimit((int)which, &limit) < 0) {
         char text[64];
-        snprintf(text, sizeof(text), "resource %d to %lld, %lld", (int)argument[0].integer,
-                 (long long)argument[1].integer, (long long)argument[2].integer);
+        snprintf(text, sizeof(text), "RLIMIT_%s to %lld, %lld", LIMITS[which], (long long)argument[1].integer,
+                 (long long)argument[2].integer);
         return fp_fail(error, "setrlimit", text);
     }
     return 0;

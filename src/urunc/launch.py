@@ -161,15 +161,23 @@ def explained(error: OSError) -> str:
 
 def advised(error: OSError) -> UruncError:
     """Return the error of a plan's step as one line that says what to do where that is known."""
+    step = getattr(error, "step", "")
     advice = {
         errno.ENOSYS: ": urunc needs Linux 5.14 or later, without a filter around it",
-        errno.EPERM: ": urunc needs to run as root with CAP_SYS_ADMIN",
-        errno.ENOSPC: _full(getattr(error, "step", "")),
+        errno.EPERM: _forbidden(step),
+        errno.ENOSPC: _full(step),
         errno.EDQUOT: ": free some space there",
     }.get(error.errno or 0, "")
-    if getattr(error, "step", "") == "error running hook":
+    if step == "error running hook":
         return SpecError(f"error running hook: {error.filename}")
     return HostError(explained(error) + advice)
+
+
+def _forbidden(step: str) -> str:
+    """Return what to do where the kernel refuses: a hard limit takes a capability of its own (setrlimit(2))."""
+    if step == "setrlimit":
+        return ": a hard limit is raised with CAP_SYS_RESOURCE, RLIMIT_NOFILE up to fs.nr_open: lower process.rlimits"
+    return ": urunc needs to run as root with CAP_SYS_ADMIN"
 
 
 def _full(step: str) -> str:

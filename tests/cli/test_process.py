@@ -116,8 +116,8 @@ def test_a_step_that_fails_in_start_is_named(urunc: Runtime, bundle: Make) -> No
     ended = urunc("start", "c")
 
     assert (1, 1) == (ended.returncode, ended.stderr.count("\n"))
-    assert "setrlimit" in ended.stderr
-    assert "operation not permitted" in ended.stderr
+    assert f"setrlimit RLIMIT_NOFILE to {1 << 40}, {1 << 40}: operation not permitted" in ended.stderr
+    assert "lower process.rlimits" in ended.stderr
     assert "stopped" == urunc.status()
     urunc.good("delete", "c")
 
