@@ -29,7 +29,8 @@ struct fp_cgroup_layout {
 };
 
 /* The hierarchies that the caller's mount namespace shows: cgroup2 alone where it is on /sys/fs/cgroup, else those of
- * version 1, and cgroup2 if it is mounted beside them.  None at all is no error. */
+ * version 1, and cgroup2 if it is mounted beside them: where those are each in its place below /sys/fs/cgroup, only one
+ * on /sys/fs/cgroup/unified counts, as for systemd and runc.  None at all is no error. */
 int fp_cgroup_layout_read(struct fp_cgroup_layout *ret, struct fp_error *error);
 void fp_cgroup_layout_deinit(struct fp_cgroup_layout *layout);
 
