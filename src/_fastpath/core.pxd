@@ -92,6 +92,7 @@ cdef extern from "state.h":
         FP_FLAG_PROCESS
         FP_FLAG_LATE
         FP_FLAG_WAITS
+        FP_FLAG_CHROOT
     struct fp_record:
         uint32_t status
         uint32_t flags

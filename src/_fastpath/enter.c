@@ -212,6 +212,8 @@ int fp_enter_operation(const struct fp_operation *operation, int *slots, struct 
     case FP_OP_WORKING_DIRECTORY:
     case FP_OP_CHANGE_DIRECTORY:
     case FP_OP_PROGRAM:
+    case FP_OP_LEAVE_MOUNTS:
+    case FP_OP_CHANGE_ROOT:
         return fp_rootfs_operation(operation, slots, error);
     case FP_OP_KEEP:
         return keep(slots, argument[0].integer, argument[1].integer, error);

@@ -118,6 +118,10 @@ static bool slot_holds(const struct fp_operation *operation)
     case FP_OP_ATTACH_BELOW:
     case FP_OP_CLAIM:
     case FP_OP_TERMINAL:
+    case FP_OP_NAMESPACE:
+    case FP_OP_OTHER_ROOT:
+    case FP_OP_LEAVE_MOUNTS:
+    case FP_OP_CHANGE_ROOT:
     case FP_OP_EXEC_SLOT:
         return operation->arguments[0].integer >= 0 && operation->arguments[0].integer < FP_SLOT_COUNT;
     case FP_OP_KEEP:

@@ -64,6 +64,10 @@
     X(PROGRAM, "program", "sv")                    /* name, environment: fails if exec would not find it */            \
     X(PROC, "proc", "s")                           /* path in the root: an existing directory */                       \
     X(PIVOT_ROOT, "pivot_root", "")                /* the caller's root is gone afterwards */                          \
+    X(NAMESPACE, "namespace", "iis")               /* slot, CLONE_NEW*, path of one to enter later */                  \
+    X(OTHER_ROOT, "other_root", "is")              /* slot, directory: the root of the container to join */            \
+    X(LEAVE_MOUNTS, "leave_mounts", "i")           /* slot of a mount namespace: see rootfs.h */                       \
+    X(CHANGE_ROOT, "change_root", "i")             /* slot of a directory: chroot(2) */                                \
     X(READ_ONLY, "read_only", "")                  /* the root itself, not what is attached below */                   \
     X(RELEASE, "release", "insis") /* slot for the device, slots to drop, path of its node, whether it is only         \
                                       read, its name: has start unmount the snapshot */                                \

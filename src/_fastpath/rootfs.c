@@ -7,6 +7,7 @@
 #include "kernel.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -230,6 +231,30 @@ static int open_rootfs(int *slots, const char *path, struct fp_error *error)
     return slots[FP_SLOT_ROOT] < 0 ? fp_fail(error, "open_tree", path) : 0;
 }
 
+static int change_root(int directory, struct fp_error *error)
+{
+    if (fchdir(directory) < 0 || chroot(".") < 0)
+        return fp_fail(error, "chroot", "the container's rootfs");
+    return 0;
+}
+
+static int leave_mounts(int *slots, int64_t slot, struct fp_error *error)
+{
+    _cleanup_close_ int tree =
+        fp_open_tree(slots[FP_SLOT_ROOT], "", FP_OPEN_TREE_CLONE | O_CLOEXEC | FP_AT_EMPTY_PATH | FP_AT_RECURSIVE);
+    if (tree < 0)
+        return fp_fail(error, "open_tree", "the container's rootfs");
+    if (setns(slots[slot], CLONE_NEWNS) < 0)
+        return fp_fail(error, "setns", "mount namespace");
+    if (change_root(tree, error) < 0)
+        return -1;
+    fp_close_guard(&slots[FP_SLOT_ROOT]);
+    fp_close_guard(&slots[slot]);
+    slots[FP_SLOT_ROOT] = fp_take_fd(&tree);
+    slots[slot] = -1;
+    return 0;
+}
+
 static int make_directory(int root, const char *path, struct fp_error *error)
 {
     _cleanup_close_ int directory = open_or_make(root, path, true);
@@ -324,6 +349,10 @@ int fp_rootfs_operation(const struct fp_operation *operation, int *slots, struct
         return make_directory(root, argument[0].text, error);
     case FP_OP_CHANGE_DIRECTORY:
         return change_directory(argument[0].text, error);
+    case FP_OP_LEAVE_MOUNTS:
+        return leave_mounts(slots, argument[0].integer, error);
+    case FP_OP_CHANGE_ROOT:
+        return change_root(slots[argument[0].integer], error);
     case FP_OP_PROGRAM:
         return check_program(argument, error);
     default:

@@ -16,6 +16,7 @@ enum {
     FP_FLAG_PROCESS = 4,    /* of the process monitor: an ordinary program, which others can join by exec */
     FP_FLAG_LATE = 8,       /* no network when it was created: start looks again, and needs Python if there is one */
     FP_FLAG_WAITS = 16,     /* and the guest cannot be without: start needs Python */
+    FP_FLAG_CHROOT = 32, /* of the process monitor, in a mount namespace of others: its root is not the namespace's */
 };
 
 /* The file `record`: this, then head_size and tail_size bytes of JSON around the two values that change. */

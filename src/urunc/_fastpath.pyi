@@ -32,6 +32,9 @@ FLAG_LATE: int
 FLAG_WAITS: int
 """And the guest cannot be without."""
 
+FLAG_CHROOT: int
+"""It is in a mount namespace of others, whose root is not its own."""
+
 class Sandbox:
     """A container in the making; its urunc-init dies with this object unless it was released."""
 

@@ -12,7 +12,7 @@ from .errors import HostError, SpecError, UruncError
 from .jsontext import decode, table
 from .launch import advised, owner, profile, write_pid
 from .request import Outcome
-from .slots import TIME_SLOT
+from .slots import MOUNT_SLOT, TIME_SLOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -160,7 +160,8 @@ def _start(session: "Session", sandbox: "_fastpath.Sandbox", spec: "Spec", recor
     try:
         groups = groups_of(record.cgroups(), request.cgroup)
         kinds = namespaces_of(record.pid)
-        operations = operations_of(request, spec, groups, [(kind, record.pid) for kind in kinds], files)
+        root = f"/proc/{record.pid}/root" if record.flags & _fastpath.FLAG_CHROOT else ""
+        operations = operations_of(request, spec, groups, [(kind, record.pid) for kind in kinds], files, root)
         sandbox.execute(_fastpath.pack(operations), tuple(file.fd for file in files))
         lifecycle.check("stopped" if record.status() == "stopped" else "", "exec", request.id)  # its pid is another's?
         if spec.oom_score_adj is not None:
@@ -220,10 +221,18 @@ def groups_of(own: "Groups", wanted: "tuple[str, ...]") -> "Groups":
     return tuple((names, f"{path}/{below[names]}".rstrip("/") if names in below else path) for names, path in own)
 
 
-def operations_of(
-    request: "Request", spec: "Spec", groups: "Groups", namespaces: "list[tuple[str, int]]", files: "ordinary.Files"
+def operations_of(  # noqa: PLR0913, PLR0917  all that a process which joins is made of
+    request: "Request",
+    spec: "Spec",
+    groups: "Groups",
+    namespaces: "list[tuple[str, int]]",
+    files: "ordinary.Files",
+    root: str = "",
 ) -> "tuple[Operation, ...]":
-    """Return the plan: how a urunc-init in the container's `namespaces` (type, pid that has it) becomes the program."""
+    """Return the plan: how a urunc-init in the container's `namespaces` (type, pid that has it) becomes the program.
+
+    `root` is the container's, where that is not the one of its mount namespace.
+    """
     console = len(files) + 1
     joins = [("join", plan.CLONE_NEW[kind], f"/proc/{pid}/ns/{NAMESPACES[kind]}") for kind, pid in namespaces]
     has_time = any(kind == "time" for kind, _ in namespaces)
@@ -235,11 +244,13 @@ def operations_of(
         *joins,
         ("clone", 0),
         ("stage", "root"),
+        *([("other_root", MOUNT_SLOT, root)] if root else []),
         *plan.console_of(spec, request.console_socket, console, owner(spec) or (spec.uid, spec.gid)),
         ("stage", "wait"),
         *([("terminal", console)] if spec.terminal else []),
         *([("enter_namespace", TIME_SLOT, plan.CLONE_NEW["time"])] if has_time else []),
         *before(spec, confinement),
+        *([("change_root", MOUNT_SLOT)] if root else []),
         ("change_directory", spec.cwd),
         ("program", spec.args[0], environment),
         ("stage", "enter"),

@@ -11,6 +11,7 @@ from .errors import SpecError, UnikernelError
 from .jsontext import absolute, decode, fields, known, records, strings, table, whole
 from .launch import Launch, owner, profile
 from .monitors import process
+from .slots import MOUNT_SLOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def prepare(
     process.check(spec)
     _check_network(spec)
     plan.names(spec, joined=True)
-    _tree(spec)
+    process.check_mounts(spec, _tree(spec))
     guest = unikernels.Guest(name=NAME, monitors=(NAME,), words=lambda _: ())
     return guest, process.MONITOR, _host(spec, settings, preserve_fds), (process.WARNING,)
 
@@ -63,7 +64,7 @@ class Process(Launch):
         _, controllers, mounts, paths, *_ = groups[0]
         rows = zip(controllers, mounts, paths, strict=True)  # type: ignore[call-overload]  # of `cgroup`: three lists
         self.group_directories = tuple((names, mount.rstrip("/") + path) for names, mount, path in rows)
-        self.flags |= _fastpath.FLAG_PROCESS
+        self.flags |= _fastpath.FLAG_PROCESS | (_fastpath.FLAG_CHROOT if process.borrowed_mounts(self.spec) else 0)
         super().create(chosen, host, groups, machine)
 
     def plan(self, chosen: "Monitor", host: "Host", machine: "Machine") -> plan.Plan:  # noqa: ARG002  as of Launch
@@ -71,9 +72,10 @@ class Process(Launch):
         spec, slots = self.spec, len(host.files)
         between, last = hooks.inside(spec, self.container.id, -1, self._inner_pid())
         tree = replace(_tree(spec), groups=self.group_directories)
-        console = slots + 1
+        console, mounts = slots + 1, process.borrowed_mounts(spec)
         operations = (
             ("stage", "root"),
+            *([("namespace", MOUNT_SLOT, plan.CLONE_NEW["mount"], mounts)] if mounts else []),
             *plan.console_of(spec, self.request.console_socket, console, owner(spec) or (spec.uid, spec.gid)),
             ("stage", "wait"),
             *([("terminal", console)] if spec.terminal else []),

@@ -161,6 +161,16 @@ CONFIGURATIONS = [
         changes={"linux": {"namespaces": [{"type": "network"}, {"type": "mount"}]}},
     ),
     create(
+        "hidden paths without a mount namespace",
+        "unable to restrict sys entries without a private MNT namespace",
+        changes={
+            "linux": {"namespaces": [{"type": "pid"}, {"type": "network"}], "maskedPaths": ["/proc/kcore"]},
+            "hostname": REMOVE,
+        },
+        unikernel={"status": 0, "says": (), "after": "created"},
+        reason="a monitor has a mount namespace of its own in any case",
+    ),
+    create(
         "unknown rlimit",
         "wrong rlimit value: RLIMIT_TEST",
         changes={"process": {"rlimits": [{"type": "RLIMIT_TEST", "soft": 1, "hard": 1}]}},

@@ -10,6 +10,7 @@ from urunc.bundle import Mount, Namespace, Spec
 from urunc.errors import SpecError
 from urunc.monitors import process
 from urunc.monitors.process import Device, Rootfs
+from urunc.slots import MOUNT_SLOT
 
 BIND, REC = 4096, 16384
 
@@ -73,6 +74,30 @@ def test_a_device_of_the_spec_takes_the_place_of_a_usual_one() -> None:
     rows = process.rootfs(make_spec(), Rootfs(devices=(device,)), terminal=False)
 
     assert [("rootfs_node", "/dev/null", 0o020600, 9, 9, 1, 2)] == [row for row in rows if "/dev/null" in row]
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "last"),
+    [
+        ((Namespace(type="mount", path=""),), ("pivot_root",)),
+        ((Namespace(type="mount", path="/proc/7/ns/mnt"),), ("leave_mounts", MOUNT_SLOT)),
+        ((), ("leave_mounts", MOUNT_SLOT)),
+    ],
+)
+def test_the_root_of_a_mount_namespace_of_others_stays(namespaces: tuple[Namespace, ...], last: Any) -> None:
+    rows = process.closing(make_spec(namespaces=namespaces), Rootfs())
+
+    assert [last] == [row for row in rows if row[0] in {"pivot_root", "leave_mounts"}]
+
+
+@pytest.mark.parametrize("types", [(), ("mount",)])
+def test_a_user_namespace_takes_mounts_of_its_own(types: tuple[str, ...]) -> None:
+    """From inside one nobody can go to the host's."""
+    namespaces = [Namespace(type=kind, path="/proc/7/ns/mnt") for kind in types]
+    spec = make_spec(namespaces=(*namespaces, Namespace(type="user", path="")))
+
+    with pytest.raises(SpecError, match="a user namespace takes a mount namespace of the container's own"):
+        process.check_mounts(spec, Rootfs())
 
 
 def test_a_dev_of_the_hosts_is_left_alone() -> None:

@@ -6,6 +6,7 @@ the moment of a monitor, only where the host's configuration says so, and never 
 
 from .._record import Record
 from ..errors import SpecError
+from ..slots import MOUNT_SLOT
 from . import Machine, Monitor
 
 TYPE_CHECKING = False
@@ -139,6 +140,33 @@ def check(spec: "Spec") -> None:
             raise SpecError(f'sysctl "{name}" is not allowed in the host\'s namespace: add {kind} to linux.namespaces')
 
 
+def borrowed_mounts(spec: "Spec") -> str:
+    """Return the file of the mount namespace that the container is to be in; "" if it gets one of its own."""
+    mine = [namespace for namespace in spec.namespaces if namespace.type == "mount"]
+    return mine[0].path if mine else "/proc/thread-self/ns/mnt"
+
+
+def check_mounts(spec: "Spec", tree: Rootfs) -> None:
+    """Raise SpecError for what a container without a mount namespace of its own cannot have, or would do to others."""
+    kinds = [namespace.type for namespace in spec.namespaces]
+    if "mount" not in kinds and (tree.masked or tree.read_only):
+        raise SpecError(
+            "unable to restrict sys entries without a private MNT namespace: add mount to linux.namespaces,"
+            " or remove linux.maskedPaths and readonlyPaths"
+        )
+    if not borrowed_mounts(spec):
+        return
+    options = {option for mount in spec.mounts for option in mount.options}
+    wrong = {
+        "a user namespace": "user" in kinds,
+        "linux.rootfsPropagation": tree.propagation,
+        "a mount that is unbindable": options & {"unbindable", "runbindable"},
+    }
+    for name, given in wrong.items():
+        if given:
+            raise SpecError(f"{name} takes a mount namespace of the container's own: add mount without a path")
+
+
 def rootfs(spec: "Spec", tree: Rootfs, *, terminal: bool) -> "list[Operation]":
     """Return how the rootfs becomes what the process sees, before its hooks: mounts, devices, sysctls."""
     made: list[Operation] = [("rootfs", spec.rootfs), ("attach_root",)]
@@ -159,7 +187,7 @@ def closing(spec: "Spec", tree: Rootfs) -> "list[Operation]":
     made += [("read_only_path", path) for path in tree.read_only]
     made += [("mask", path) for path in tree.masked]
     made += [("read_only",)] if spec.readonly else []
-    made.append(("pivot_root",))
+    made.append(("leave_mounts", MOUNT_SLOT) if borrowed_mounts(spec) else ("pivot_root",))
     if tree.propagation:
         made.append(("propagation", _PROPAGATION[tree.propagation]))
     return [*made, ("change_directory", spec.cwd), ("program", spec.args[0], spec.env)]
