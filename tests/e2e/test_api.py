@@ -116,11 +116,13 @@ def test_arguments_after_the_template_is_closed_are_refused(runtime: urunc.Runti
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGKILL, 137)])
 def test_the_life_of_a_container(runtime: urunc.Runtime, make: Make, number: int, status: int) -> None:
-    container = runtime.create("c", str(make("wait", "sleep")))
+    container = runtime.create("c", str(make("wait", "sleep")), stdout=urunc.PIPE)
 
     assert "created" == container.state().status
     assert ["c"] == [entry.id for entry in runtime]
     container.start()
+    assert container.stdout is not None
+    assert b"waiting\n" == container.stdout.readline()  # from here on its monitor has a handler of SIGTERM
     state = container.state()
     assert ("running", True) == (state.status, state.pid > 0)
     assert container.wait(0) is None
