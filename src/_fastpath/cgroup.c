@@ -82,6 +82,7 @@ struct group {
     const char *controllers;
     size_t mount;  /* bytes of the path that are where it is mounted */
     pid_t welcome; /* a process that holds the cgroup for the container; 0 = none */
+    bool seen;     /* what is there now was looked at; else it is taken for a new one below one that is there */
     int depth;     /* how many of the last components are made by us; one that is there already becomes ours */
     char path[FP_CGROUP_PATH_MAX];
 };
@@ -90,6 +91,7 @@ struct group {
  * not list, those of a pid namespace that is not below ours.  One with others below it stays what it is. */
 static int look(struct group *group, struct fp_error *error)
 {
+    group->seen = true;
     group->depth = missing(group->path, group->mount);
     if (group->depth)
         return 0;
@@ -263,9 +265,17 @@ static int directory_of(struct fp_cgroups *cgroups, int64_t index, struct fp_err
     return *directory;
 }
 
+/* Most often nothing is in the way, and the look is spared: 1 if there has to be one. */
+static int make_unseen(const struct group *group, struct fp_error *error)
+{
+    if (mkdir(group->path, 0755) == 0)
+        return 0;
+    return errno == ENOENT || errno == EEXIST ? 1 : fp_fail(error, "create cgroup", group->path);
+}
+
 static int make_group(struct fp_cgroups *cgroups, int state_fd, struct group *group, struct fp_error *error)
 {
-    int status = make_directories(group->path, group->depth, error);
+    int status = group->seen ? make_directories(group->path, group->depth, error) : make_unseen(group, error);
     for (int attempt = 0; status > 0 && attempt < ATTEMPTS; attempt++) {
         if (look(group, error) < 0 || note(state_fd, group, 1, error) < 0)
             return -1;
@@ -279,6 +289,12 @@ static int make_group(struct fp_cgroups *cgroups, int state_fd, struct group *gr
     if (fp_cgroup_is_unified(group->controllers) && enable_controllers(group->path, group->mount, error) < 0)
         return -1;
     return open_group(cgroups, group->controllers, group->path, error);
+}
+
+/* Before it is in the journal: what a manager has made, and a frozen one without processes, which undoing would remove. */
+static bool needs_look(const struct group *group)
+{
+    return group->welcome || fp_cgroup_is_unified(group->controllers) || has_controller(group->controllers, "freezer");
 }
 
 static int make_groups(struct fp_cgroups *cgroups, int state_fd, const union fp_argument *argument,
@@ -302,7 +318,8 @@ static int make_groups(struct fp_cgroups *cgroups, int state_fd, const union fp_
         size_t length = (size_t)snprintf(groups[i].path, sizeof(groups[i].path), "%s%s", mounts[i], paths[i]);
         if (length >= sizeof(groups[i].path) || paths[i][0] != '/' || !paths[i][1])
             return fp_fail_with(error, EINVAL, "cgroup path", paths[i]);
-        if (look(&groups[i], error) < 0)
+        groups[i].depth = 1;
+        if (needs_look(&groups[i]) && look(&groups[i], error) < 0)
             return -1;
     }
     if (note(state_fd, groups, count, error) < 0)

@@ -284,7 +284,7 @@ static bool is_marked(const char *path, int state_fd)
     char mark[MARK_MAX], found[MARK_MAX];
     ssize_t size = getxattr(path, MARK, found, sizeof(found));
     if (size < 0)
-        return errno == EOPNOTSUPP; /* Linux before 5.7 */
+        return errno == EOPNOTSUPP && is_cgroup(path); /* Linux before 5.7 */
     return (size_t)size == mark_of(state_fd, mark, sizeof(mark)) && memcmp(mark, found, (size_t)size) == 0;
 }
 
@@ -306,7 +306,8 @@ int fp_cgroup_undo(int state_fd, const char *words, bool kill, struct fp_error *
     if (sscanf(words, "%*s %d %n", &depth, &start) != 1 || words[start] != '/' ||
         snprintf(path, sizeof(path), "%s", words + start) >= (int)sizeof(path))
         return 0;
-    if (is_cgroup(path) && undo_group(path, depth, is_marked(path, state_fd), kill, error) < 0)
+    bool ours = is_marked(path, state_fd);
+    if ((ours || is_cgroup(path)) && undo_group(path, depth, ours, kill, error) < 0)
         return -1;
     for (int i = 1; i < depth; i++) {
         *strrchr(path, '/') = '\0';
