@@ -224,7 +224,10 @@ int fp_sandbox_ready(struct fp_sandbox *sandbox, struct fp_error *error)
     if (!sandbox->ready && await_reply(sandbox, error) < 0)
         return -1;
     sandbox->ready = true;
-    return 0;
+    if (!sandbox->checks_plan)
+        return 0;
+    sandbox->checks_plan = false;
+    return await_reply(sandbox, error);
 }
 
 int fp_sandbox_clone(struct fp_sandbox *sandbox, uint64_t namespaces, struct fp_error *error)
@@ -267,14 +270,27 @@ static void unlock_network(struct fp_sandbox *sandbox)
     sandbox->network_lock = -1;
 }
 
-static int send_plan(struct fp_sandbox *sandbox, const void *bytes, size_t size, struct fp_error *error)
+/* What urunc-init says of a plan is heard at once if hooks run before the container is committed: it is `creating` for
+ * them.  Else it is heard at the commit, and both go on meanwhile. */
+static int send_plan(struct fp_sandbox *sandbox, const void *bytes, size_t size, bool hooks, struct fp_error *error)
 {
     struct fp_request request = {.kind = FP_KEEP, .plan_size = (uint32_t)size};
     _cleanup_close_ int plan = fp_sealed_memfd("urunc-plan", bytes, size, false, error);
     if (plan < 0 || fp_sandbox_ready(sandbox, error) < 0 ||
         fp_send_request(sandbox->sync_fd, &request, plan, sandbox->slots, error) < 0)
         return -1;
-    return await_reply(sandbox, error);
+    sandbox->checks_plan = true;
+    return hooks ? fp_sandbox_ready(sandbox, error) : 0;
+}
+
+/* Whether what follows `offset` of the plan, up to the next stage, has a hook. */
+static bool has_hook(const struct fp_plan *plan, uint32_t offset)
+{
+    struct fp_operation next;
+    while (fp_plan_next(plan, &offset, &next) && next.code != FP_OP_STAGE)
+        if (next.code == FP_OP_HOOK)
+            return true;
+    return false;
 }
 
 static int keep_slots(struct fp_sandbox *sandbox, const int *slots, int count, struct fp_error *error)
@@ -302,7 +318,7 @@ int fp_sandbox_execute(struct fp_sandbox *sandbox, const void *bytes, size_t siz
         if (operation.code == FP_OP_STAGE) {
             if (operation.arguments[0].integer >= FP_STAGE_WAIT) {
                 unlock_network(sandbox); /* hooks follow, which may take their time */
-                return send_plan(sandbox, bytes, size, error);
+                return send_plan(sandbox, bytes, size, has_hook(&plan, offset), error);
             }
         } else if (fp_sandbox_operation(sandbox, &operation, error) < 0) {
             return -1;

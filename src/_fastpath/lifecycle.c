@@ -129,7 +129,7 @@ int fp_lifecycle_exec(struct fp_sandbox *sandbox, struct fp_error *error)
     struct fp_request request = {.kind = FP_START};
     uint64_t entered_ns;
     int hold = -1;
-    if (fp_send_request(sandbox->sync_fd, &request, -1, NULL, error) < 0 ||
+    if (fp_sandbox_ready(sandbox, error) < 0 || fp_send_request(sandbox->sync_fd, &request, -1, NULL, error) < 0 ||
         await_exec(sandbox->sync_fd, -1, &hold, &entered_ns, error) < 0)
         return -1;
     fp_sandbox_drop(sandbox); /* it is nobody's half-made process any more */
