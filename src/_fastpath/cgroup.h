@@ -54,6 +54,12 @@ void fp_cgroups_deinit(struct fp_cgroups *cgroups);
 int fp_cgroups_operation(struct fp_cgroups *cgroups, int state_fd, const struct fp_operation *operation,
                          struct fp_error *error);
 
+/* What a new one needs before a process may enter (cgroup_new.c).  A cpuset of version 1, of whose path the last
+ * `depth` components have just been made below the `mount` bytes of its hierarchy, gets what the one above has. cgroup2
+ * hands down, from its root to the path, what the root has. */
+int fp_cgroup_inherit_cpuset(char *path, size_t mount, int depth, struct fp_error *error);
+int fp_cgroup_enable(const char *path, size_t mount, struct fp_error *error);
+
 /* --- of a container that exists --- */
 
 struct fp_cgroup {

@@ -25,7 +25,7 @@ struct fp_sandbox {
     char *network_path; /* of the network namespace that was joined; NULL = it is ours */
     pid_t pid;
     uint64_t start_time;
-    int streams[3]; /* borrowed: standard input, output and error of the container; -1 = the caller's own */
+    int streams[3];   /* borrowed: standard input, output and error of the container; -1 = the caller's own */
     bool ready;       /* urunc-init has said that it is */
     bool checks_plan; /* it has yet to say whether it keeps the plan that it was sent */
     int slots[FP_SLOT_COUNT];
@@ -44,7 +44,8 @@ void fp_sandbox_deinit(struct fp_sandbox *sandbox);
 void fp_sandbox_drop(struct fp_sandbox *sandbox);
 
 /* Execute the stages sandbox and root of a plan; a plan that has later stages is then given to urunc-init, which
- * keeps it for start; what it objects to may come out at the release.  `slots` are borrowed (numbered from 1; duplicates are kept). */
+ * keeps it for start; what it objects to may come out at the release.  `slots` are borrowed (numbered from 1;
+ * duplicates are kept). */
 int fp_sandbox_execute(struct fp_sandbox *sandbox, const void *bytes, size_t size, const int *slots, int slot_count,
                        struct fp_error *error);
 
