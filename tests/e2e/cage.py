@@ -3,6 +3,7 @@
 The one rule: everything is read from outside, by the kernel's own account, and nothing of the monitor is asked.
 """
 
+import contextlib
 import os
 import re
 import stat
@@ -59,7 +60,10 @@ def _namespace(pid: int, kind: str) -> str:
 def descriptors(pid: int) -> list[str]:
     """Return the standard streams one by one, then what kinds of others there are."""
     directory = f"/proc/{pid}/fd"
-    targets = {int(number): os.readlink(f"{directory}/{number}") for number in os.listdir(directory)}
+    targets = {}
+    for number in os.listdir(directory):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile: a monitor that starts opens this and that
+            targets[int(number)] = os.readlink(f"{directory}/{number}")
     standard = [f"{number}: {_shown(targets.pop(number))}" for number in range(3) if number in targets]
     return [*standard, *sorted({_shown(target) for target in targets.values()})]
 
