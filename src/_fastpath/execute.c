@@ -44,6 +44,7 @@ struct child {
     const struct fp_sandbox *sandbox;
     int sync_fd, image_fd;
     bool cgroup_namespace;
+    bool enters;                 /* the cgroups of version 1 before urunc-init runs, which does so itself else */
     bool joins;                  /* the mounts of a container that is there: they stay as they are */
     bool two_steps;              /* a joined pid namespace holds for children only, and who joins a user namespace has
                                     to make the others from inside, or they belong to the host's */
@@ -52,6 +53,21 @@ struct child {
     struct fp_error *error;
 };
 
+/* What urunc-init has as its descriptors, -1 for none; returns how many. */
+static int descriptors_of(const struct child *child, int *ret)
+{
+    const struct fp_sandbox *sandbox = child->sandbox;
+    const int *streams = sandbox->streams;
+    const int fixed[FP_TASKS_FD] = {streams[0],     streams[1],        streams[2],
+                                    child->sync_fd, sandbox->start_fd, child->image_fd};
+    int count = FP_TASKS_FD;
+    memcpy(ret, fixed, sizeof(fixed));
+    for (int i = 0; !child->enters && i < sandbox->cgroups.count; i++)
+        if (sandbox->cgroups.tasks[i] >= 0)
+            ret[count++] = sandbox->cgroups.tasks[i];
+    return count;
+}
+
 /* Everything below runs in the child with the caller's memory, on a stack of its own, while the caller waits: system
  * calls only, no malloc, no locks (signal-safety(7)).  fp_fail writes to the caller's own struct. */
 static int execute_image(void *argument)
@@ -59,20 +75,18 @@ static int execute_image(void *argument)
     struct child *child = argument;
     static const char *const environment[] = {NULL};
     const char *const argv[] = {"urunc-init", child->joins ? FP_JOINED : NULL, NULL};
-    const int *streams = child->sandbox->streams;
-    const int from[FP_IMAGE_FD + 1] = {streams[0],     streams[1], streams[2], child->sync_fd, child->sandbox->start_fd,
-                                       child->image_fd};
-    int scratch[FP_IMAGE_FD + 1];
-    for (int i = 0; i <= FP_IMAGE_FD; i++)
+    int from[FP_TASKS_FD + FP_CGROUPS_MAX], scratch[FP_TASKS_FD + FP_CGROUPS_MAX];
+    const int count = descriptors_of(child, from);
+    for (int i = 0; i < count; i++)
         if ((scratch[i] = from[i] < 0 ? -1 : fcntl(from[i], F_DUPFD, SCRATCH_FD)) < 0 && from[i] >= 0)
             return fp_fail(child->error, "dup", NULL);
-    for (int i = 0; i <= FP_IMAGE_FD; i++)
+    for (int i = 0; i < count; i++)
         if (scratch[i] >= 0 && dup3(scratch[i], i, i == FP_IMAGE_FD ? O_CLOEXEC : 0) < 0)
             return fp_fail(child->error, "dup", NULL);
     if (scratch[FP_START_FD] < 0)
         close(FP_START_FD);
     /* whatever a client has leaked into us ends here */
-    if (fp_close_range(FP_IMAGE_FD + 1, ~0u) < 0)
+    if (fp_close_range((unsigned)count, ~0u) < 0)
         return fp_fail(child->error, "close_range", NULL);
     fp_execveat(FP_IMAGE_FD, argv, environment);
     return fp_fail(child->error, "exec", "urunc-init");
@@ -80,7 +94,8 @@ static int execute_image(void *argument)
 
 /* The cgroups of version 1, each by "0" in `tasks`: what one thread asks for itself needs none of the kernel's global
  * locks and takes 0.04 ms, a pid in cgroup.procs 10 to 25 (DESIGN section 5).  cgroup2 was clone3's business.  A cgroup
- * namespace has the cgroups of its maker as its roots, so it comes after them. */
+ * namespace has the cgroups of its maker as its roots, so it comes after them.  Where nothing that follows depends on
+ * them urunc-init enters: the caller, which sleeps until it executes, goes on meanwhile. */
 static int enter_cgroups(const struct child *child)
 {
     const struct fp_cgroups *cgroups = &child->sandbox->cgroups;
@@ -132,7 +147,7 @@ static int set_time_offsets(const struct child *child)
 static int join_and_execute(void *argument)
 {
     struct child *child = argument;
-    if (enter_cgroups(child) < 0 || set_time_offsets(child) < 0 || join_namespaces(child) < 0)
+    if ((child->enters && enter_cgroups(child) < 0) || set_time_offsets(child) < 0 || join_namespaces(child) < 0)
         return -1;
     if (!child->two_steps)
         return execute_image(child);
@@ -157,6 +172,7 @@ static int clone_child(struct fp_sandbox *sandbox, uint64_t namespaces, struct c
     child->cgroup_namespace = namespaces & CLONE_NEWCGROUP;
     for (int i = 0; i < sandbox->join_count; i++)
         child->two_steps |= (sandbox->joins[i].type & (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID)) != 0;
+    child->enters = child->two_steps || child->cgroup_namespace || child->joins;
     uint64_t late = child->two_steps ? namespaces & ~early & ~by_hand : 0;
     child->second = (struct fp_clone_args){.flags = CLONE_VM | CLONE_VFORK | CLONE_PARENT | late,
                                            .stack = (uintptr_t)stacks + STACK_SIZE,

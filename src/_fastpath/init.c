@@ -32,11 +32,23 @@ static void catch_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
+/* By "0": see enter_cgroups of execute.c.  There is nothing else above the first, and perhaps not that. */
+static int enter_cgroups(struct fp_error *error)
+{
+    for (int fd = FP_TASKS_FD;; fd++) {
+        if (write(fd, "0", 1) != 1)
+            return errno == EBADF ? 0 : fp_fail(error, "enter cgroup", NULL);
+        close(fd);
+    }
+}
+
 static int prepare(bool joined, struct fp_error *error)
 {
     prctl(PR_SET_NAME, FP_INIT_NAME);
     /* memory, descriptors and /proc entries of ours are not for processes of the container's user */
     prctl(PR_SET_DUMPABLE, 0);
+    if (enter_cgroups(error) < 0)
+        return -1;
     setsid();
     if (chdir("/") < 0) /* a waiting container must not keep its maker's working directory busy */
         return fp_fail(error, "chdir", "/");

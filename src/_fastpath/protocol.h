@@ -19,6 +19,7 @@ enum {
     FP_SYNC_FD = 3,
     FP_START_FD = 4,
     FP_IMAGE_FD = 5, /* close-on-exec: urunc-init itself, until it runs */
+    FP_TASKS_FD = 6, /* and all above: `tasks` of the cgroups that urunc-init has yet to enter */
 };
 
 enum fp_request_kind {
