@@ -20,8 +20,9 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
+#include <time.h>
 
-enum { BUTTONS_MAX = 8, NOT_FOUND = 127, NOT_EXECUTED = 126 };
+enum { BUTTONS_MAX = 8, SAME_PRESS_MS = 500, NOT_FOUND = 127, NOT_EXECUTED = 126 };
 
 /* The strings of all directives with this code, with a NULL behind them. */
 static char **strings(const struct uinit_config *config, enum uinit_code code)
@@ -180,20 +181,34 @@ static bool reap(pid_t program, int *ret)
     return false;
 }
 
+/* One press is one signal: a kernel with a virtual terminal says Ctrl-Alt-Del twice, as a key and as SIGINT to process
+ * 1 (reboot(2), RB_DISABLE_CAD), and once more for each repetition of a key that stays down. */
+static void press(pid_t program, int stop, int64_t *last_ms)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    int64_t now_ms = now.tv_sec * 1000LL + now.tv_nsec / 1000000, before_ms = *last_ms;
+    *last_ms = now_ms;
+    if (before_ms < 0 || now_ms - before_ms > SAME_PRESS_MS)
+        kill(program, stop);
+}
+
 static int attend(pid_t program, int signals, int stop)
 {
     struct pollfd watched[BUTTONS_MAX + 1] = {{.fd = signals, .events = POLLIN}};
     int count = 1 + open_buttons(watched + 1), status = NOT_EXECUTED;
+    int64_t pressed_ms = -1;
     for (;;) {
         struct signalfd_siginfo info;
         if (poll(watched, (nfds_t)count, -1) < 0 && errno != EINTR)
             return status;
         for (int i = 1; i < count; i++)
             if (watched[i].revents && is_pressed(watched[i].fd))
-                kill(program, stop);
-        /* SIGINT is Ctrl-Alt-Del of a kernel with a virtual terminal: reboot(2), RB_DISABLE_CAD */
+                press(program, stop, &pressed_ms);
         while (read(signals, &info, sizeof(info)) == sizeof(info))
-            if (info.ssi_signo == SIGINT || info.ssi_signo == SIGTERM)
+            if (info.ssi_signo == SIGINT)
+                press(program, stop, &pressed_ms);
+            else if (info.ssi_signo == SIGTERM)
                 kill(program, stop);
         if (reap(program, &status))
             return status;
