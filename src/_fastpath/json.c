@@ -7,6 +7,8 @@
 
 enum { SURROGATE = 0xd800, LOW_SURROGATE = 0xdc00, AFTER_SURROGATES = 0xe000 };
 
+typedef unsigned char vector __attribute__((vector_size(16)));
+
 static bool is_digit(char c)
 {
     return c >= '0' && c <= '9';
@@ -44,7 +46,6 @@ static uint64_t bits_below(int count)
  * bits of all before. */
 static const char *plain_end(const char *at, const char *end, uint64_t *seen)
 {
-    typedef unsigned char vector __attribute__((vector_size(16)));
     for (vector bytes; end - at >= (ptrdiff_t)sizeof(bytes); at += sizeof(bytes)) {
         memcpy(&bytes, at, sizeof(bytes));
         vector found = (vector)((bytes == '"') | (bytes == '\\') | (bytes < 0x20));
@@ -134,10 +135,17 @@ static void take_word(struct fp_json *json, struct fp_json_token *ret)
 
 bool fp_json_is_plain(const char *text, size_t length)
 {
+    vector found = {0};
+    uint64_t words[2];
+    for (vector bytes; length >= sizeof(bytes); text += sizeof(bytes), length -= sizeof(bytes)) {
+        memcpy(&bytes, text, sizeof(bytes));
+        found |= (vector)((bytes < 0x20) | (bytes >= 0x7f) | (bytes == '"') | (bytes == '\\'));
+    }
+    memcpy(words, &found, sizeof(words));
     for (size_t i = 0; i < length; i++)
         if ((unsigned char)(text[i] - 0x20) >= 0x7f - 0x20 || text[i] == '"' || text[i] == '\\')
             return false;
-    return true;
+    return !(words[0] | words[1]);
 }
 
 void fp_json_next(struct fp_json *json, struct fp_json_token *ret)

@@ -92,11 +92,11 @@ def placed(spec: "Spec", unikernel: "Unikernel", net: "Network") -> "Network":
 
     The latter for Knative's user-container, where the annotation `network` says shared, and beside guests of others.
     """
-    static = USER_CONTAINER in spec.annotations
     if net.is_host:
         network.refuse_host()
     if not net.interfaces or unikernel.network == "alone":
         return net
+    static = USER_CONTAINER in spec.annotations
     if not (static or unikernel.network == "shared" or net.taps):
         return net
     from . import subnet

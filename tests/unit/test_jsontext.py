@@ -239,6 +239,15 @@ def test_pairs_are_quoted_as_an_object(values: tuple[tuple[str, str], ...]) -> N
 
 
 @pytest.mark.parametrize("length", range(20))
+@pytest.mark.parametrize("special", ['"', "\\", "\x00", "\x1f", "\x7f", "\x80", "\u00e9", " ", "~"])
+def test_a_character_that_needs_an_escape_is_seen_wherever_it_stands(length: int, special: str) -> None:
+    """They are looked at sixteen at a time."""
+    pair = ("k" * length + special, "a" * length + special + "b" * 20)
+
+    assert json.dumps(dict([pair]), separators=(",", ":")) == _fastpath.quote_pairs((pair,))
+
+
+@pytest.mark.parametrize("length", range(20))
 @pytest.mark.parametrize("special", ['\\"', "\\\\", "\\u0041", "\u00e9", "\U0001f600", "\x7f", ""])
 def test_a_string_ends_where_it_ends(length: int, special: str) -> None:
     """It is read eight bytes at a time: whatever stands at whichever of them."""
