@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from .bundle import Spec
     from .facts import Host
+    from .image import File
     from .monitors import Machine, Monitor
     from .request import Request
     from .trace import Trace
@@ -222,7 +223,7 @@ def owner(spec: "Spec") -> "tuple[int, int] | None":
     return users(spec, ())[0]
 
 
-def users(spec: "Spec", files: "tuple[facts.File, ...]") -> "tuple[tuple[int, int] | None, tuple[str, ...]]":
+def users(spec: "Spec", files: "tuple[File, ...]") -> "tuple[tuple[int, int] | None, tuple[str, ...]]":
     """Return `owner`, and what of the guest has ids that have to be mapped: roles of files, sources of directories."""
     if all(namespace.type != "user" for namespace in spec.namespaces):
         return None, ()

@@ -5,7 +5,7 @@ The one rule: without `process_monitor` nothing here runs, whatever an image or 
 
 import os
 
-from . import _fastpath, bundle, credentials, documents, facts, hooks, plan, unikernels
+from . import _fastpath, bundle, credentials, documents, facts, hooks, image, plan, unikernels
 from ._record import replace
 from .errors import SpecError, UnikernelError
 from .jsontext import absolute, decode, fields, known, records, strings, table, whole
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from .bundle import Spec
     from .config import Config
-    from .facts import File, Host
+    from .facts import Host
+    from .image import File
     from .monitors import Machine, Monitor
 
     Files = tuple[File, ...]
@@ -179,11 +180,11 @@ def preserved(count: int) -> "Files":
 
     Ours are close-on-exec, all of them, so what is not was open when we began; as runc, this passes over the others.
     """
-    found: list[facts.File] = []
+    found: list[File] = []
     for number in range(KEPT_FIRST, KEPT_FIRST + min(count, KEPT_MAX)):
         try:
             if os.get_inheritable(number):
-                found.append(facts.File(role=str(number), fd=os.dup(number), name=str(number), kinds=(), size=0))
+                found.append(image.File(role=str(number), fd=os.dup(number), name=str(number), kinds=(), size=0))
         except OSError:
             continue
     return tuple(found)

@@ -14,7 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .bundle import IdMapping, Spec
     from .credentials import Confinement
-    from .facts import File, Host, Network
+    from .facts import Host, Network
+    from .image import File
     from .monitors import Machine, Monitor
 
     Operation = tuple[object, ...]

@@ -15,6 +15,7 @@ from . import (
     delegate,
     facts,
     hooks,
+    image,
     lifecycle,
     machine,
     monitors,
@@ -222,7 +223,7 @@ class Wanted:
         pairs = annotations.ours(self.spec.annotations)
         self.process, self.unikernel = annotations.asks_for_process(pairs), None  # a program, or a unikernel
         if not self.process:
-            content = None if annotations.decides(pairs) else facts.urunc_json(self.spec.rootfs)
+            content = None if annotations.decides(pairs) else image.urunc_json(self.spec.rootfs)
             self.unikernel = annotations.resolve(pairs, content, tuple(unikernels.MODULES))
             self.process = self.unikernel is None and self.config.fallback == config.PROCESS
         self.trace.mark("bundle")

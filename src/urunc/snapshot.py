@@ -11,7 +11,8 @@ from .slots import SNAPSHOT_SLOT
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .annotations import Unikernel
-    from .facts import File, Host
+    from .facts import Host
+    from .image import File
     from .monitors import Machine
     from .unikernels import Guest
 

@@ -11,7 +11,8 @@ from .snapshot import ROLE, S_IFBLK
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .annotations import Unikernel
-    from .facts import File, Host
+    from .facts import Host
+    from .image import File
     from .monitors import Machine
     from .snapshot import Backing
     from .unikernels import Guest

@@ -12,7 +12,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["urunc"]):
-    from urunc import annotations, arguments, bundle, config, facts, jsontext, unikernels
+    from urunc import annotations, arguments, bundle, config, image, jsontext, unikernels
     from urunc.errors import UruncError
 
 TYPES = tuple(unikernels.MODULES)
@@ -70,7 +70,7 @@ def one_annotations(data: bytes) -> None:
 def one_urunc_json(data: bytes) -> None:
     """urunc.json of an image."""
     Path("urunc.json").write_bytes(data)
-    content = checked(lambda: facts.urunc_json(os.getcwd()))
+    content = checked(lambda: image.urunc_json(os.getcwd()))
     if isinstance(content, dict):
         check_unikernel(checked(lambda: annotations.resolve((), content, TYPES)))
         again = jsontext.decode(jsontext.encode(content), "again")

@@ -32,7 +32,7 @@ LAYERS = (
     {"annotations", "cgroup", "monitors", "unikernels"},
     {"bundle", "credentials", "delegate", "documents", "hooks", "kvm", "network", "seccomp", "snapshot", "state"},
     {"blocks", "storage", "userns"},
-    {"knative", "shared", "tsc"},
+    {"image", "knative", "shared", "tsc"},
     {"payload"},
     {"machine", "plan", "systemd"},
     {"facts", "terminal"},

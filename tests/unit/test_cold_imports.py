@@ -39,6 +39,7 @@ RUNTIME = {
             "delegate",
             "facts",
             "hooks",
+            "image",
             "jsontext",
             "launch",
         ),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.unit.test_plan import SPEC, UNIKERNEL
 
-from urunc import _fastpath, facts, kvm, monitors
+from urunc import _fastpath, facts, image, kvm, monitors
 from urunc._record import replace
 from urunc.bundle import Mount
 from urunc.config import Config, KernelConfig, MonitorConfig
@@ -38,29 +38,29 @@ def open_descriptors() -> set[str]:
 
 
 def test_a_urunc_json_is_read_from_the_rootfs(rootfs: Path) -> None:
-    assert facts.urunc_json(str(rootfs)) is None
+    assert image.urunc_json(str(rootfs)) is None
     (rootfs / "urunc.json").write_text('{"a": "b"}')
 
-    assert {"a": "b"} == facts.urunc_json(str(rootfs))
+    assert {"a": "b"} == image.urunc_json(str(rootfs))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "7", "{}" + " " * (1 << 20)])
 def test_a_broken_urunc_json_is_an_error_by_name(rootfs: Path, text: str) -> None:
     (rootfs / "urunc.json").write_text(text)
     with pytest.raises((UnikernelError, SpecError), match=r"urunc\.json"):
-        facts.urunc_json(str(rootfs))
+        image.urunc_json(str(rootfs))
 
 
 def test_a_missing_rootfs_is_an_error_by_name(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"invalid rootfs: .*nope: no such file or directory"):
-        facts.urunc_json(f"{tmp_path}/nope")
+        image.urunc_json(f"{tmp_path}/nope")
 
 
 def test_no_question_leaves_a_descriptor_open(rootfs: Path) -> None:
     """Answered or not."""
     before = open_descriptors()
     (rootfs / "urunc.json").write_text("{}")
-    facts.urunc_json(str(rootfs))
+    image.urunc_json(str(rootfs))
     facts.network(SPEC, os.getpid())
     facts.close(host(rootfs))
     broken: tuple[dict[str, Any], ...] = (

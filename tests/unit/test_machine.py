@@ -12,7 +12,8 @@ from urunc._record import replace
 from urunc.annotations import Unikernel
 from urunc.config import Config, KernelConfig
 from urunc.errors import SpecError, UnikernelError
-from urunc.facts import File, Host, Network
+from urunc.facts import Host, Network
+from urunc.image import File
 from urunc.unikernels import Interface
 
 MIB = 1 << 20

@@ -21,7 +21,8 @@ from urunc.bundle import Hook, IdMapping, Namespace, Rlimit, Spec
 from urunc.cage import Cage
 from urunc.config import Config, KernelConfig
 from urunc.errors import HostError, SpecError, UnikernelError, UruncError
-from urunc.facts import File, Host, Network
+from urunc.facts import Host, Network
+from urunc.image import File
 from urunc.slots import NIC_SLOT, NIC_SLOTS
 
 PLANS = Path(__file__).resolve().parents[1] / "plans"

@@ -140,7 +140,7 @@ class Monitor(Record):
     modules: "tuple[str, ...]" = ()  # globs of what it loads by itself, with what that needs
     data: "tuple[str, ...]" = ()  # globs of what it reads
     nodes: "tuple[tuple[str, int, int], ...]" = ()  # character devices: path, major, minor
-    kernels: "tuple[str, ...]" = ()  # kinds of image that it loads (facts.File.kind)
+    kernels: "tuple[str, ...]" = ()  # kinds of image that it loads (image.File.kinds)
     copies: "tuple[str, ...]" = ()  # of these the ones that it keeps, initrd included, beside the guest's memory
     files: "Callable[[Machine], tuple[tuple[str, bytes], ...]]" = no_files  # path, content; as `nodes` in its root
     takes_tap: str = "fd"  # or "name": then it needs `tap_nodes`, and a tap that nobody else holds open

@@ -67,7 +67,7 @@ class Guest(Record):
     monitors: "tuple[str, ...]"
     words: "Callable[[Boot], tuple[str, ...]]"
     stop: str = "signal"  # or "powerdown": whether every guest listens to a power button; some do by annotation
-    kernels: "tuple[str, ...]" = ()  # kinds of image that the framework builds (facts.File.kind)
+    kernels: "tuple[str, ...]" = ()  # kinds of image that the framework builds (image.File.kinds)
     # devices
     net: int = 0  # interfaces that it can use
     queues: bool = False  # whether it drives several queues of one interface
