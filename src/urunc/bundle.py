@@ -28,11 +28,14 @@ class Namespace(Record):
 
 
 class Hook(Record):
-    """hooks.*[]: `path` is absolute, `args` start with argv[0], no time limit if `timeout_s` is 0."""
+    """hooks.*[]: `path` is absolute, `args` start with argv[0], no time limit if `timeout_s` is 0.
+
+    `env` is None where there is none, which is not an empty one.
+    """
 
     path: str
     args: "tuple[str, ...]"
-    env: "tuple[str, ...]"
+    env: "tuple[str, ...] | None"
     timeout_s: int = 0
 
 
@@ -270,10 +273,16 @@ _MAPPING = (
     ("host_id", "hostID", whole, 0, _MAX_ID),
     ("size", "size", whole, 0, _MAX_ID + 1),
 )
+
+
+def _hook_environment(value: object, where: str) -> "tuple[str, ...] | None":
+    return None if value is None else strings(value, where)
+
+
 _HOOK = (
     ("path", "path", absolute, True),
     ("args", "args", strings),
-    ("env", "env", strings),
+    ("env", "env", _hook_environment),
     ("timeout_s", "timeout", whole, 1, 2**31 - 1),
 )
 _CAPABILITIES = tuple([(name, name, strings) for name in Capabilities.__slots__])

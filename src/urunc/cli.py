@@ -97,6 +97,8 @@ def _act(request: "Request", log: "Log") -> int:
         return 0
     for hint in result.hints if log.fd >= 0 else ():
         log.warning(hint)
+    for step in result.steps if log.debug else ():
+        log.debugging(step)
     for warning in result.warnings:
         log.warning(warning)
     status: int = result.status
@@ -171,19 +173,23 @@ class Log:
 
     def warning(self, message: str) -> None:
         """Write a line about what went wrong without making the command fail: to the log alone, if there is one."""
-        try:
-            os.write(self.fd if self.fd >= 0 else 2, self._line("warning", message))
-        except OSError:
-            pass  # as for an error
+        self._write("warning", message)
 
     def traceback(self) -> None:
         """Write the traceback of the exception being handled."""
         from traceback import format_exc
 
+        self.debugging(format_exc())
+
+    def debugging(self, message: str) -> None:
+        """Write a line that only --debug asks for."""
+        self._write("debug", message)
+
+    def _write(self, level: str, message: str) -> None:
         try:
-            os.write(self.fd if self.fd >= 0 else 2, self._line("debug", format_exc()))
+            os.write(self.fd if self.fd >= 0 else 2, self._line(level, message))
         except OSError:
-            pass
+            pass  # as for an error
 
     def _line(self, level: str, message: str) -> bytes:
         import time

@@ -65,10 +65,12 @@ def spec(request: "Request") -> None:
 
 
 def version(_: "Request") -> str:
-    """Return the text of --version; podman shows its lines, docker reads `version` and `spec`."""
+    """Return the text of --version; podman shows its lines, docker reads `version`, `commit` (a release has its own
+    number there, as Debian's runc) and `spec`.
+    """
     from . import __version__
 
-    return f"urunc version {__version__}\nspec: {SPEC_VERSION_MAX}\n"
+    return f"urunc version {__version__}\ncommit: {__version__}\nspec: {SPEC_VERSION_MAX}\n"
 
 
 def help_(request: "Request") -> str:
@@ -86,7 +88,7 @@ def help_(request: "Request") -> str:
 def _program_help() -> str:
     commands = "".join(f"   {verb:<11} {VERBS[verb][0]}\n" for verb in sorted(VERBS))
     return (
-        "NAME:\n   urunc - an OCI container runtime whose containers are unikernels\n\n"
+        "NAME:\n   urunc - Open Container Initiative runtime whose containers are unikernels\n\n"
         "USAGE:\n   urunc [global options] command [options] [arguments...]\n\n"
         f"COMMANDS:\n{commands}\nGLOBAL OPTIONS:\n{_option_lines(GLOBALS)}"
     )

@@ -11,6 +11,7 @@ from .jsontext import decode, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from .bundle import Hook, Spec
@@ -30,7 +31,17 @@ def state(spec: "Spec", container_id: str, status: str, pid: int) -> bytes:
 def run(hooks: "tuple[Hook, ...]", text: bytes, directory: str) -> None:
     """Run `hooks` in the caller's namespaces, from `directory`; OSError for the first that fails."""
     for hook in hooks:
-        _fastpath.run_hook(hook.path, hook.args or (hook.path,), hook.env, text, hook.timeout_s, directory)
+        argv = hook.args or (hook.path,)
+        _fastpath.run_hook(hook.path, argv, _environment(hook.env), text, hook.timeout_s, directory)
+
+
+def _environment(given: "Sequence[str] | None") -> "Sequence[str]":
+    """Return a hook's environment: without one, as with runc, that of the command which runs it on the host."""
+    if given is not None:
+        return given
+    from posix import environ  # as the process was given it: os.environ of an interpreter made ahead is older
+
+    return tuple([f"{os.fsdecode(name)}={os.fsdecode(value)}" for name, value in environ.items()])
 
 
 def inside(
@@ -57,7 +68,7 @@ def inner_pid(pid: int) -> int:
 
 
 def _operation(hook: "Hook", text: bytes, slot: int, directory: str) -> "Operation":
-    return ("hook", slot, hook.path, hook.args or (hook.path,), hook.env, hook.timeout_s, text, directory)
+    return ("hook", slot, hook.path, hook.args or (hook.path,), hook.env or (), hook.timeout_s, text, directory)
 
 
 def load(state_fd: int) -> "dict[str, Any]":
@@ -68,11 +79,13 @@ def load(state_fd: int) -> "dict[str, Any]":
     return kept
 
 
-def run_kept(kept: "dict[str, Any]", stage: str, container_id: str, status: str, pid: int) -> "tuple[str, ...]":
+def run_kept(  # noqa: PLR0913  what a state says, and what a failure means
+    kept: "dict[str, Any]", stage: str, container_id: str, status: str, pid: int, *, strict: bool = False
+) -> "tuple[str, ...]":
     """Run the kept hooks of a stage, all of them; return what is to be warned of.
 
-    SpecError for a poststart hook that fails, where the bundle's version of the specification wants that: since 1.2
-    the container has to be stopped then, which is the caller's business.
+    SpecError for a poststart hook that fails if `strict`, or where the bundle's version of the specification wants
+    that: since 1.2 the container has to be stopped then, which is the caller's business.
     """
     document = {"ociVersion": kept["version"], "id": container_id, "status": status, "pid": pid}
     if not pid:
@@ -80,12 +93,12 @@ def run_kept(kept: "dict[str, Any]", stage: str, container_id: str, status: str,
     document |= {"bundle": kept["bundle"], "annotations": kept["annotations"]}
     text = encode(document).encode("utf-8", "surrogateescape")
     directory = kept["bundle"] if os.path.isdir(kept["bundle"]) else "/"
-    strict = stage == "poststart" and _minor(kept["version"]) >= 2
+    strict = strict or (stage == "poststart" and _minor(kept["version"]) >= 2)
     warnings = []
     for hook in kept[stage]:
-        argv, env = hook["args"] or [hook["path"]], hook["env"]
+        argv = hook["args"] or [hook["path"]]
         try:
-            _fastpath.run_hook(hook["path"], argv, env, text, hook["timeout"], directory)
+            _fastpath.run_hook(hook["path"], argv, _environment(hook["env"]), text, hook["timeout"], directory)
         except OSError as error:
             message = f"{stage} hook {hook['path']}: {getattr(error, 'step', '')} {error.filename}"
             if strict:

@@ -67,11 +67,21 @@ def execute(request: "Request") -> Outcome:
             except BaseException:
                 sandbox.close()  # ends what has not begun
                 raise
+            steps = _steps(spec, record.pid, sandbox.pid) if request.debug else ()
             container.let_go()  # the process is on its own, and may take its time: others need the lock
             if request.detach:
-                return Outcome()
+                return Outcome(steps=steps)
             session.attach()
-            return Outcome(status=status_of(os.waitpid(sandbox.pid, 0)[1]))
+            return Outcome(status=status_of(os.waitpid(sandbox.pid, 0)[1]), steps=steps)
+
+
+def _steps(spec: "Spec", pid: int, joined: int) -> "tuple[str, ...]":
+    """Return what --debug says of a process `joined` beside the container's `pid`, with the words that runc has."""
+    return (
+        f"nsexec container setup: namespaces {' '.join(namespaces_of(pid))} of process {pid}",
+        f"child process in init(): process {joined}",
+        f"setns_init: about to exec {spec.args[0]}",
+    )
 
 
 def bundle_of(record: "_fastpath.State") -> str:

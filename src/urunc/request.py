@@ -86,6 +86,7 @@ class Outcome(Record):
     status: int = 0
     warnings: "tuple[str, ...]" = ()
     hints: "tuple[str, ...]" = ()  # what may come of it, for the log alone
+    steps: "tuple[str, ...]" = ()  # what it has done, for --debug
 
 
 # name: (short name, kind, field of Request, help).  Without a field the option is accepted and not used: it is

@@ -73,12 +73,24 @@ def start(request: "Request", plan_bytes: bytes = b"") -> Outcome:
         trace.write()
         if not record.flags & _fastpath.FLAG_HOOKS:
             return Outcome()
-        kept = hooks.load(container.fd)
-        try:
-            return Outcome(warnings=hooks.run_kept(kept, "poststart", request.id, "running", record.pid))
-        except SpecError:
-            record.end()
-            raise
+        return _poststart(request, container, record)
+
+
+def _poststart(request: "Request", container: "stored.Container", record: "_fastpath.State") -> Outcome:
+    """Run the hooks; one that must not fail ends the container, and destroys one of the process monitor.
+
+    There it must not fail in any version of the specification: as with runc, whose suites such containers are for.
+    """
+    strict = bool(record.flags & _fastpath.FLAG_PROCESS)
+    kept = hooks.load(container.fd)
+    try:
+        return Outcome(warnings=hooks.run_kept(kept, "poststart", request.id, "running", record.pid, strict=strict))
+    except SpecError:
+        record.end()
+        if strict:
+            container.let_go()
+            delete(replace(request, force=True))
+        raise
 
 
 def _has_come(record: "_fastpath.State") -> bool:

@@ -10,6 +10,7 @@ from .request import Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import threading
     from typing import Any
 
 BLOCK = 65536
@@ -24,6 +25,7 @@ class Session:
 
         self.request = request
         self.master = -1
+        self.output: threading.Thread | None = None  # none for a program that never ran
         self.saved: list[Any] | None = None
         self.directory = tempfile.mkdtemp(prefix="urunc-") if wanted else ""
         if wanted:
@@ -74,7 +76,7 @@ class Session:
     def __exit__(self, *_: object) -> None:
         if not self.directory:
             return
-        if self.master >= 0:
+        if self.output:
             self.output.join(timeout=1)  # the last lines are still in the terminal
         if self.saved is not None:
             import termios

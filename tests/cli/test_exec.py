@@ -111,6 +111,16 @@ def test_streams_and_status_are_those_of_the_program(runtime: Runtime) -> None:
     assert (9, "a line\n", "bad\n") == (ended.returncode, ended.stdout, ended.stderr)
 
 
+def test_debug_says_in_the_log_what_it_did(runtime: Runtime) -> None:
+    runtime.running(make(runtime))
+    log = runtime.directory / "debug.log"
+    ended = runtime("--debug", "--log", log, "exec", "c", "true")
+
+    assert (0, "", "") == (ended.returncode, ended.stdout, ended.stderr)
+    for words in ("level=debug", "nsexec container setup", "child process in init()", "setns_init: about to exec"):
+        assert words in read(log)
+
+
 def test_options_change_what_the_bundle_says(runtime: Runtime) -> None:
     runtime.running(make(runtime))
     script = "echo $A $B; id -u; id -g; id -G; readlink /proc/self/cwd; cat /proc/self/status"

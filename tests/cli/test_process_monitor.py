@@ -297,3 +297,14 @@ def test_what_fails_at_create_leaves_no_mount(process: Runtime) -> None:
         ended.stderr.replace('\\"', '"')
     )
     assert not os.path.ismount(process.directory / "b" / "rootfs")
+
+
+def test_a_program_that_cannot_be_executed_on_a_terminal_is_named(process: Runtime) -> None:
+    path = make(process, "sleep 1000")
+    (path / "rootfs" / "bin" / "broken").write_text("#!/no/interpreter\n")
+    (path / "rootfs" / "bin" / "broken").chmod(0o755)
+    process.running(path)
+    ended = process("exec", "--tty", "c", "/bin/broken")
+
+    assert 255 == ended.returncode
+    assert "/bin/broken: no such file or directory" in ended.stderr

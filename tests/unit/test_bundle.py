@@ -144,7 +144,7 @@ def test_every_field_is_taken_over(place: Path) -> None:
 
     def hooks(kind: str) -> tuple[Hook, ...]:
         first = Hook(path="/bin/" + kind, args=(kind, "a"), env=("B=c",), timeout_s=3)
-        return (first, Hook(path="/x", args=(), env=()))
+        return (first, Hook(path="/x", args=(), env=None))
 
     expected = Spec(
         version="1.0.2-dev",

@@ -74,7 +74,9 @@ def test_spec_for_a_rootless_container_is_refused(tmp_path: Path) -> None:
 
 
 def test_version_has_the_lines_that_clients_look_for() -> None:
-    assert documents.version(Request(verb="version")) == f"urunc version {__version__}\nspec: 1.3.0\n"
+    lines = [f"urunc version {__version__}", f"commit: {__version__}", "spec: 1.3.0"]
+
+    assert lines == documents.version(Request(verb="version")).splitlines()
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))

@@ -105,7 +105,7 @@ def test_no_hook_is_no_work() -> None:
 
 
 def kept(directory: Path, *given: Hook) -> dict[str, Any]:
-    rows = [{"path": h.path, "args": list(h.args), "env": list(h.env), "timeout": h.timeout_s} for h in given]
+    rows = [{"path": h.path, "args": list(h.args), "env": h.env, "timeout": h.timeout_s} for h in given]
     return {"bundle": str(directory), "version": "1.0.2", "annotations": {"a": "b"}, "poststop": rows}
 
 
