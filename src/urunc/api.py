@@ -6,7 +6,7 @@ changes the process that calls: no chdir, umask, setns, signal handler or fork, 
 
 import os
 
-from . import _fastpath, listing, runtime, spans
+from . import _fastpath, listing, runtime, spans, wanted
 from ._record import replace
 from .container import Container, told
 from .errors import StateError, UnikernelError
@@ -144,7 +144,7 @@ class Template:
                 sandboxes.append(_fastpath.Sandbox(state_fd, streams.theirs))
                 return sandboxes[0]
 
-            launch = runtime.build(request, self._wanted, self._prepared, executor)
+            launch = wanted.build(request, self._wanted, self._prepared, executor)
             container = Container(request, sandboxes[0].take_pidfd(), launch, self)
             container.stdin, container.stdout, container.stderr = streams.ours
             return container

@@ -10,6 +10,7 @@ from ._record import replace
 from .errors import UruncError
 from .request import Outcome, Request
 from .trace import Trace, sinks
+from .wanted import Wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def dry_run(request: Request) -> str:
 
     from . import credentials, delegate, facts, hooks, plan, slots
 
-    with runtime.Wanted(request) as wanted:
+    with Wanted(request) as wanted:
         if wanted.process:
             raise UruncError("run --dry-run: the process monitor makes no virtual machine: choose another hypervisor")
         if wanted.unikernel is None:

@@ -11,10 +11,10 @@ import struct
 import threading
 from array import array
 
-from . import runtime
 from .cli import Log
 from .errors import HostError, UruncError
 from .request import Request
+from .wanted import Wanted, build
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _request(connection: socket.socket, here: "tuple[tuple[int, ...], tuple[int,
 
 def _create(request: Request, connection: socket.socket) -> None:
     """Make the container; ValueError for one that is none of the ordinary case."""
-    with runtime.Wanted(request) as wanted:
+    with Wanted(request) as wanted:
         spec = wanted.spec
         hooks = (spec.prestart, spec.create_runtime, spec.create_container, spec.start_container)
         if wanted.unikernel is None or any(hooks) or wanted.config.timestamps:
@@ -154,7 +154,7 @@ def _create(request: Request, connection: socket.socket) -> None:
         prepared = wanted.prepare()
         if wanted.notices and not request.log:
             raise ValueError("; ".join(wanted.notices))  # they belong on the standard error of who asked
-        runtime.build(request, wanted, prepared, lambda state_fd: Front(connection, state_fd))
+        build(request, wanted, prepared, lambda state_fd: Front(connection, state_fd))
         if request.log and (wanted.notices or wanted.hints):
             log = Log()
             log.open({"log": request.log, "log_format": request.log_format})

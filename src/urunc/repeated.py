@@ -5,7 +5,7 @@ The one rule: what is kept is the same for every container of the template; what
 
 from . import _fastpath, facts, plan
 from .launch import Launch
-from .runtime import Wanted
+from .wanted import Wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -38,6 +38,7 @@ LAYERS = (
     {"facts", "terminal"},
     {"launch", "modules", "pack"},
     {"late", "ordinary"},
+    {"wanted"},
     {"runtime"},
     {"events", "foreground", "listing", "update"},
     {"joined"},
