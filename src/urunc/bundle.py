@@ -46,6 +46,7 @@ class Mount(Record):
     type: str
     source: str
     options: "tuple[str, ...]"
+    mapped: str = ""  # where it is said with which ids, if it is
 
 
 class Rlimit(Record):
@@ -252,6 +253,10 @@ def _destination(value: object, where: str) -> str:
     return path if path[0] == "/" else "/" + path
 
 
+def _mapped(value: object, where: str) -> str:
+    return where if value else ""
+
+
 # rows of jsontext.fields
 _NAMESPACE = (
     ("type", "type", known, NAMESPACE_TYPES, 'namespace "%s" does not exist'),
@@ -267,6 +272,7 @@ _MOUNT = (
     ("type", "type", text),
     ("source", "source", text),
     ("options", "options", strings),
+    ("mapped", "uidMappings", _mapped),
 )
 _MAPPING = (
     ("container_id", "containerID", whole, 0, _MAX_ID),

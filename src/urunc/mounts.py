@@ -64,6 +64,14 @@ def is_own(mount: "Mount") -> bool:
     return mount.type in _OWN or below or (mount.type == "tmpfs" and target in _OWN_PLACES and target != _SHM)
 
 
+def check(spec: "Spec") -> None:
+    """SpecError for a mount with ids of its own (config.md#posix-platform-mounts): nobody here can make one."""
+    for mount in spec.mounts:
+        asked = mount.mapped or next((option for option in mount.options if option in ("idmap", "ridmap")), "")
+        if asked:
+            raise SpecError(f"mounts: {mount.destination}: {asked} is not supported: remove it")
+
+
 def volumes(spec: "Spec", directories: "tuple[str, ...]") -> "tuple[Volume, ...]":
     """Return what of the spec's mounts is to be made for the guest, in their order.
 

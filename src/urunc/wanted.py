@@ -70,7 +70,10 @@ class Wanted:
     def prepare(self) -> "tuple[unikernels.Guest, monitors.Monitor, facts.Host]":
         """Ask the host; refuse all that can be refused before anything is made."""
         if self.process or self.unikernel:
+            from . import mounts
+
             cage.check(self.spec.cage)
+            mounts.check(self.spec)
         if self.process:
             from . import ordinary
 

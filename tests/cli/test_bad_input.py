@@ -89,10 +89,19 @@ def test_a_config_json_that_is_a_pipe_is_refused_at_once(urunc: Runtime, bundle:
     check_create(urunc, path, "config.json", "regular file")
 
 
+IDS = [{"containerID": 0, "hostID": 1000, "size": 1}]
+MAPPED: dict[str, Any] = {"destination": "/data", "type": "bind", "source": "/tmp", "options": ["bind"]}
 WRONG_FIELDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     **{
         f"linux.{name}": ({"linux": {name: {"x": {}}}}, (f"linux.{name} is not supported: remove it",))
         for name in ("intelRdt", "memoryPolicy", "netDevices")
+    },
+    **{
+        f"mounts with {name}": ({"mounts": [MAPPED | change]}, ("mounts: /data", f"{said} is not supported: remove it"))
+        for name, change, said in (
+            ("ids", {"uidMappings": IDS, "gidMappings": IDS}, "mounts[0].uidMappings"),
+            ("idmap", {"options": ["bind", "idmap"]}, "idmap"),
+        )
     },
     "no process": ({"process": None}, ("process property must not be empty",)),
     "no args, ordinary": ({"process": {"args": []}, "annotations": None}, ("args must not be empty",)),
