@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from tests import cgroups
-from tests.container import CONFIG, KNOWN, PROGRAM, UNIKERNEL, Runtime, children, end_orphans, merged, write_bundle
+from tests.container import CONFIG, KNOWN, PROGRAM, UNIKERNEL, Runtime, children, merged, write_bundle
 from tests.guests import build
 
 PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
@@ -55,13 +55,8 @@ def urunc(tmp_path: Path, subreaper: None) -> Iterator[Runtime]:
     """The built program with a --root of its own; after the test `delete --force` must leave nothing of it."""
     assert PROGRAM.exists(), f"{PROGRAM} is not built: run ci/build"
     runtime = Runtime(PROGRAM, tmp_path)
-    yield runtime
-    try:
-        runtime.clean()
-
-        assert [] == runtime.remains()
-    finally:
-        end_orphans()
+    with runtime.emptied():
+        yield runtime
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,22 @@ class Runtime:
             if name != ".lock":
                 ended = self("delete", "--force", "--", name)
                 assert (0, "") == (ended.returncode, ended.stderr), f"delete --force {name}: {ended.stderr}"
+
+    @contextmanager
+    def emptied(self) -> Iterator[None]:
+        """Afterwards every container is removed, and nothing may be left."""
+        yield
+        try:
+            self.clean()
+
+            assert [] == self.remains()
+        finally:
+            end_orphans()
+
+    def allow_process_monitor(self) -> None:
+        """Have the host's configuration allow it, and expect the warning that it gives each time."""
+        self.config.write_text('process_monitor = true\nfallback = "process"\n')
+        self.expected_warning = "the process monitor is in use"
 
 
 def read(path: Path) -> str:

@@ -19,7 +19,6 @@ from tests.container import (
     PROGRAM,
     Runtime,
     alive,
-    end_orphans,
     exit_status,
     merged,
     orphans,
@@ -53,15 +52,9 @@ SLEEPING = {
 def runtime(request: pytest.FixtureRequest, tmp_path: Path, subreaper: None) -> Iterator[Runtime]:
     runtime = Runtime(RUNC if request.param == "runc" else PROGRAM, tmp_path)
     if request.param == "process":
-        runtime.config.write_text('process_monitor = true\nfallback = "process"\n')
-        runtime.expected_warning = "the process monitor is in use"
-    yield runtime
-    try:
-        runtime.clean()
-
-        assert [] == runtime.remains()
-    finally:
-        end_orphans()
+        runtime.allow_process_monitor()
+    with runtime.emptied():
+        yield runtime
 
 
 def make(runtime: Runtime, **changes: Any) -> Path:

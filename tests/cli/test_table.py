@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.cgroups import NAME
 from tests.cli.table import ROWS, Row
-from tests.container import CONFIG, PROGRAM, UNIKERNEL, Runtime, end_orphans, merged, write_bundle
+from tests.container import CONFIG, PROGRAM, UNIKERNEL, Runtime, merged, write_bundle
 
 RUNC = Path("/usr/sbin/runc")
 MOUNTS = [
@@ -45,17 +45,11 @@ def runtime(kind: str, tmp_path: Path, subreaper: None) -> Iterator[Runtime]:
         assert PROGRAM.exists(), f"{PROGRAM} is not built: run ci/build"
         runtime = Runtime(PROGRAM, tmp_path)
         if kind == "process":
-            runtime.config.write_text('process_monitor = true\nfallback = "process"\n')
-            runtime.expected_warning = "the process monitor is in use"
+            runtime.allow_process_monitor()
     else:
         runtime = Runtime(RUNC, tmp_path)
-    yield runtime
-    try:
-        runtime.clean()
-
-        assert [] == runtime.remains()
-    finally:
-        end_orphans()
+    with runtime.emptied():
+        yield runtime
 
 
 def prepared(row: Row, kind: str, runtime: Runtime, hello: Path) -> Path:

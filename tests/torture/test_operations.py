@@ -19,7 +19,6 @@ from tests.container import (
     REPOSITORY,
     UNIKERNEL,
     Runtime,
-    end_orphans,
     exit_status,
     merged,
     orphans,
@@ -79,15 +78,9 @@ def program() -> Path:
 @pytest.fixture
 def runtime(program: Path, tmp_path: Path, subreaper: None) -> Iterator[Runtime]:
     runtime = Runtime(program, tmp_path)
-    runtime.config.write_text('process_monitor = true\nfallback = "process"\n')
-    runtime.expected_warning = "the process monitor is in use"
-    yield runtime
-    try:
-        runtime.clean()
-
-        assert [] == runtime.remains()
-    finally:
-        end_orphans()
+    runtime.allow_process_monitor()
+    with runtime.emptied():
+        yield runtime
 
 
 @pytest.fixture
