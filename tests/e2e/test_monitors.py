@@ -163,6 +163,21 @@ def test_firecracker_ends_with_its_guest(urunc: Runtime, make: Make, hello: Path
     assert "init=/app pci=off -- x" in ended.stdout
 
 
+@pytest.mark.parametrize(
+    ("monitor", "words"), [("firecracker", "KVM_EXIT_INTERNAL_ERROR"), ("cloud-hypervisor", "vcpu")]
+)
+def test_a_guest_that_its_monitor_cannot_run_says_why(
+    urunc: Runtime, make: Make, hello: Path, monitor: str, words: str
+) -> None:
+    """In what the container has written: Firecracker among the guest's lines, Cloud Hypervisor on standard error."""
+    version_of(monitor)
+    ended = urunc("run", "--bundle", make(hello, monitor, "linux", "/app", "exit=wild"), "c")
+    written = {"firecracker": ended.stdout, "cloud-hypervisor": ended.stderr}[monitor]
+
+    assert words in written
+    assert "hello from a unikernel" in ended.stdout
+
+
 def test_firecracker_has_a_drive(urunc: Runtime, make: Make, hello: Path) -> None:
     version_of("firecracker")
     bundle = make(hello, "firecracker", "linux", "/app", "x", keys={"block": "/disk"}, files={"disk": bytes(1 << 20)})

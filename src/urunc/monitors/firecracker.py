@@ -12,10 +12,11 @@ _CONFIG = "firecracker.json"
 def argv(machine: Machine) -> "tuple[str, ...]":
     """Return the command line.
 
-    Its log would go to standard output, which is the guest's; what ends it is on standard error as well.
+    Its errors are lines on its standard output, among the guest's, as it logs there or to a path: its root has none
+    that leads to the container's standard error.  What keeps it from starting is on standard error.
     """
     api = ("--api-sock", machine.button) if machine.button else ("--no-api",)
-    return (machine.binary, *api, "--level", "Error", "--log-path", "/dev/null", "--config-file", f"/{_CONFIG}")
+    return (machine.binary, *api, "--level", "Error", "--config-file", f"/{_CONFIG}")
 
 
 def files(machine: Machine) -> "tuple[tuple[str, bytes], ...]":

@@ -2,6 +2,7 @@
  * The hello guest: says hello and its command line on the serial port, does what the command line asks for, and resets.
  *
  *   exit=halt   stops with interrupts off, for ever; `halt` and `sleep` are the same
+ *   exit=wild   jumps to where no memory is, which is more than KVM can emulate: the monitor fails
  *   echo        sends back what the serial port receives, until a line `quit`
  *
  * One source, compiled twice: as 64-bit code, and as 32-bit code that is assembled into a 64-bit object (.code32, the
@@ -100,6 +101,12 @@ static void halt(void)
         __asm__ volatile("cli; hlt");
 }
 
+/* Above all memory that a test gives it, and in what the 64-bit boot protocol has mapped. */
+static void jump_wild(void)
+{
+    __asm__ volatile("jmp *%0" : : "r"(0x3ffff000ul));
+}
+
 static void reset(void)
 {
     static const struct {
@@ -126,6 +133,8 @@ void ENTRY(const char *command_line)
     print("\n");
     if (has_word(command_line, "exit=halt") || has_word(command_line, "halt") || has_word(command_line, "sleep"))
         halt();
+    if (has_word(command_line, "exit=wild"))
+        jump_wild();
     if (has_word(command_line, "echo"))
         echo();
     reset();
