@@ -7,7 +7,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .api import Runtime, Template
     from .container import Container, State
-    from .errors import HostError, SpecError, StateError, UnikernelError, UruncError
+    from .errors import HostError, SpecError, StateError, UnikernelError, UruncError, UsageError
     from .pool import Pool
     from .streams import DEVNULL, PIPE, STDOUT
 
@@ -26,6 +26,7 @@ __all__ = (
     "Template",
     "UnikernelError",
     "UruncError",
+    "UsageError",
 )
 _MODULES = {
     "Container": "container",

@@ -5,37 +5,44 @@ event of the loop (its pidfd), so that any number of them can be waited for.
 """
 
 import asyncio
+import os
+from functools import partial
 
 from . import api, container
 from .streams import DEVNULL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Self
+    from collections.abc import AsyncIterator
+    from typing import BinaryIO, Self, Unpack
 
     from .pool import Pool
 
 
 class Runtime:
-    """As api.Runtime; pools and templates are made there, and `adopt` takes what comes out of them."""
+    """As api.Runtime, which is `blocking`: pools are made there, `take` has what comes out of them."""
 
-    def __init__(self, root: str = "/run/urunc", config: str = "/etc/urunc/config.toml") -> None:
-        self.blocking = api.Runtime(root, config)
+    def __init__(self, root: str = "/run/urunc", config: str = "/etc/urunc/config.toml", trace: str = "") -> None:
+        self.blocking = api.Runtime(root, config, trace)
 
-    async def create(
+    async def template(self, bundle: str) -> api.Template:
+        """Read the bundle and the host once; see api.Runtime.template."""
+        return await asyncio.to_thread(self.blocking.template, bundle)
+
+    async def create(  # noqa: PLR0913  the streams are three
         self,
         container_id: str,
-        bundle: str,
+        bundle: "str | api.Template",
         *,
         stdin: int = DEVNULL,
         stdout: int = DEVNULL,
         stderr: int = DEVNULL,
+        console_socket: str = "",
     ) -> "Container":
-        """Make a container that waits for its start."""
-        made = await asyncio.to_thread(
-            self.blocking.create, container_id, bundle, stdin=stdin, stdout=stdout, stderr=stderr
-        )
-        return Container(made)
+        """Make a container that waits for its start, of a bundle's directory or of a template."""
+        of = bundle.create if isinstance(bundle, api.Template) else partial(self.blocking.create, bundle=bundle)
+        streams = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
+        return await adopt(await asyncio.to_thread(partial(of, container_id, console_socket=console_socket, **streams)))
 
     async def get(self, container_id: str) -> "Container":
         """Return a container that exists; StateError if there is none."""
@@ -44,21 +51,60 @@ class Runtime:
 
 async def take(pool: "Pool") -> "Container":
     """Take a prepared sandbox out of a pool."""
-    return Container(await asyncio.to_thread(pool.take))
+    return await adopt(await asyncio.to_thread(pool.take))
+
+
+async def adopt(blocking: container.Container) -> "Container":
+    """Return the container of the blocking API for use in this loop, which has its pipes from now on."""
+    adopted = Container(blocking)
+    stdin, stdout, stderr = blocking.stdin, blocking.stdout, blocking.stderr
+    blocking.stdin = blocking.stdout = blocking.stderr = None
+    adopted.stdin = await adopted.write_to(stdin) if stdin else None
+    adopted.stdout = await adopted.read_from(stdout) if stdout else None
+    adopted.stderr = await adopted.read_from(stderr) if stderr else None
+    return adopted
 
 
 class Container:
-    """As container.Container, an asynchronous context manager that deletes it at the end."""
+    """As container.Container, which is `blocking`; an asynchronous context manager that deletes it at the end."""
 
     def __init__(self, blocking: container.Container) -> None:
         self.blocking = blocking
         self.id = blocking.id
+        self.stdin: asyncio.StreamWriter | None = None  # our ends of streams that are PIPE
+        self.stdout: asyncio.StreamReader | None = None
+        self.stderr: asyncio.StreamReader | None = None
+        self._pipes: list[asyncio.ReadTransport] = []
+
+    async def read_from(self, pipe: "BinaryIO") -> asyncio.StreamReader:
+        """Return a reader of our end of a pipe."""
+        reader = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+        self._pipes.append(transport)
+        return reader
+
+    async def write_to(self, pipe: "BinaryIO") -> asyncio.StreamWriter:
+        """Return a writer to our end of a pipe."""
+        loop = asyncio.get_running_loop()
+        protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader())  # which knows when a writer may go on
+        transport, _ = await loop.connect_write_pipe(lambda: protocol, pipe)
+        return asyncio.StreamWriter(transport, protocol, None, loop)
 
     async def __aenter__(self) -> "Self":
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.delete(force=True)
+        self.close()
+
+    def close(self) -> None:
+        """Close our ends of its pipes and the pidfd; see container.Container.close."""
+        if self.stdin and not self.stdin.transport.is_closing():
+            self.stdin.transport.abort()  # nobody reads what was written and is not there yet
+        for pipe in self._pipes:
+            pipe.close()
+        self.blocking.close()
 
     async def start(self, args: "tuple[str, ...]" = (), env: "tuple[str, ...] | None" = None) -> "tuple[str, ...]":
         """Run the guest; see container.Container.start."""
@@ -66,25 +112,51 @@ class Container:
 
     async def kill(self, signal: int = 15, *, if_running: bool = False) -> None:
         """Send a signal; see container.Container.kill."""
-        await asyncio.to_thread(lambda: self.blocking.kill(signal, if_running=if_running))
+        await asyncio.to_thread(partial(self.blocking.kill, signal, if_running=if_running))
 
     async def delete(self, *, force: bool = False) -> "tuple[str, ...]":
         """Remove what create made; see container.Container.delete."""
-        return await asyncio.to_thread(lambda: self.blocking.delete(force=force))
+        return await asyncio.to_thread(partial(self.blocking.delete, force=force))
 
     async def state(self) -> container.State:
         """Return what is true now."""
         return await asyncio.to_thread(self.blocking.state)
 
+    async def pause(self) -> None:
+        """Freeze its processes; see container.Container.pause."""
+        await asyncio.to_thread(self.blocking.pause)
+
+    async def resume(self) -> None:
+        """Let a paused container go on."""
+        await asyncio.to_thread(self.blocking.resume)
+
+    async def update(self, **limits: "Unpack[container.Limits]") -> None:
+        """Change limits; see container.Container.update."""
+        await asyncio.to_thread(partial(self.blocking.update, **limits))
+
+    async def stats(self) -> "dict[str, object]":
+        """Return the statistics of its cgroups now; see container.Container.stats."""
+        return await asyncio.to_thread(self.blocking.stats)
+
+    async def events(self, interval_ms: int = 5000) -> "AsyncIterator[dict[str, object]]":
+        """Yield statistics and each lack of memory; see container.Container.events.
+
+        A thread waits for each: a cancelled one goes on until the interval is over.
+        """
+        found = self.blocking.events(interval_ms)
+        while event := await asyncio.to_thread(next, found, None):
+            yield event
+
     async def wait(self) -> "int | None":
         """Wait for the end of the container's process, as an event of the loop; see container.Container.wait."""
-        pidfd = self.blocking.fileno()
-        if pidfd >= 0:
-            loop = asyncio.get_running_loop()
-            ended = asyncio.Event()
+        if self.blocking.fileno() >= 0:
+            with container.told():
+                pidfd = os.dup(self.blocking.fileno())  # a loop has one reader a descriptor, a container many who wait
+            loop, ended = asyncio.get_running_loop(), asyncio.Event()
             loop.add_reader(pidfd, ended.set)
             try:
                 await ended.wait()
             finally:
                 loop.remove_reader(pidfd)
+                os.close(pidfd)
         return self.blocking.wait(0)

@@ -1,13 +1,14 @@
 """The embedding API: containers made and driven by a program that goes on running (docs/how-to/embed.md).
 
-The one rule: whatever goes wrong is an UruncError (SpecError, UnikernelError, HostError, StateError), and nothing here
-changes the process that calls: no chdir, umask, setns, signal handler or fork, from whatever thread.
+The one rule: whatever goes wrong is an UruncError (UsageError, SpecError, UnikernelError, HostError, StateError), and
+nothing here changes the process that calls: no chdir, umask, setns, signal handler or fork, from whatever thread.
 """
 
 import os
 
 from . import _fastpath, listing, runtime, spans, wanted
 from ._record import replace
+from .arguments import check_id
 from .container import Container, told
 from .errors import StateError, UnikernelError
 from .repeated import Repeated
@@ -71,6 +72,7 @@ class Runtime:
         """
         from .pool import Pool
 
+        check_id(prefix)
         return Pool(lambda name: template.create(name, stdin=stdin, stdout=stdout, stderr=stderr), size, prefix)
 
     def get(self, container_id: str) -> "Container":
@@ -78,6 +80,7 @@ class Runtime:
 
         One that was made by another process can be waited for, but its exit status is its parent's alone.
         """
+        check_id(container_id)
         request = replace(self._request, id=container_id)
         with told(), runtime.open_(request, locked=False) as container:
             try:
@@ -122,6 +125,13 @@ class Template:
         self._wanted.__exit__()
         self._wanted.host = None
 
+    def _check_open(self) -> None:
+        if self._wanted.host is None:
+            raise StateError(
+                "the template has been closed: to make containers, or to start them with other arguments, take one that"
+                " stays open (Runtime.template)"
+            )
+
     def create(
         self,
         container_id: str,
@@ -136,6 +146,8 @@ class Template:
         Streams are descriptors, borrowed for the call, PIPE, STDOUT or DEVNULL (streams.py).  A bundle with a terminal
         has none and needs a `console_socket`.
         """
+        check_id(container_id)
+        self._check_open()
         request = replace(self._request, id=container_id, console_socket=console_socket)
         with told(), Streams(stdin, stdout, stderr) as streams:
             sandboxes: list[_fastpath.Sandbox] = []
@@ -151,8 +163,7 @@ class Template:
 
     def plan(self, launch: "Launch", args: "tuple[str, ...]", env: "tuple[str, ...] | None") -> bytes:
         """Return the plan of a container that was made, for another command; UnikernelError where that is too late."""
-        if self._wanted.host is None:
-            raise StateError("the template has been closed: start the container as it was created")
+        self._check_open()
         guest, chosen, host = self._prepared
         spec = replace(self._wanted.spec, args=args, env=self._wanted.spec.env if env is None else env)
         before, machine = (

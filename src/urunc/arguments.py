@@ -86,13 +86,18 @@ def check(request: Request) -> None:
         raise UsageError("duration interval must be greater than 0")
     if request.verb not in VERBS or not VERBS[request.verb][2]:
         return
-    if not request.id:
+    check_id(request.id)
+
+
+def check_id(container_id: str) -> None:
+    """Raise UsageError for an id that could not be the name of a directory of `--root`, and of none elsewhere."""
+    if not container_id:
         raise UsageError("container id cannot be empty")
-    if request.id in (".", "..") or not set(request.id) <= ID_CHARACTERS:
-        given = go_quoted(request.id)
+    if container_id in (".", "..") or not set(container_id) <= ID_CHARACTERS:
+        given = go_quoted(container_id)
         raise UsageError(f"invalid container ID format: {given} (letters, digits and _ + - . are allowed)")
-    if len(request.id) > 255:
-        raise UsageError(f"container id {request.id[:16]}...: file name too long")
+    if len(container_id) > 255:
+        raise UsageError(f"container id {container_id[:16]}...: file name too long")
 
 
 def go_quoted(text: str) -> str:

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
-    from typing import BinaryIO, Protocol, Self
+    from typing import BinaryIO, Protocol, Self, TypedDict, Unpack
 
     from .launch import Launch
 
@@ -25,6 +25,22 @@ if TYPE_CHECKING:
         """api.Template, which plans a start with other arguments."""
 
         def plan(self, launch: Launch, args: "tuple[str, ...]", env: "tuple[str, ...] | None") -> bytes: ...
+
+    class Limits(TypedDict, total=False):
+        """What `update` changes: fields of request.Request; -1 is unlimited."""
+
+        memory_bytes: int
+        memory_reservation_bytes: int
+        memory_swap_bytes: int
+        cpu_quota_us: int
+        cpu_period_us: int
+        cpu_shares: int
+        cpu_rt_runtime_us: int
+        cpu_rt_period_us: int
+        cpuset_cpus: str
+        cpuset_mems: str
+        pids_limit: int
+        blkio_weight: int
 
 
 class State(Record):
@@ -119,8 +135,14 @@ class Container:
         with told():
             runtime.resume(self._asking("resume"))
 
-    def update(self, **limits: "int | str") -> None:
-        """Change limits: fields of request.Request, such as memory_bytes, cpu_quota_us, pids_limit; -1 is unlimited."""
+    def update(self, **limits: "Unpack[Limits]") -> None:
+        """Change limits, all or none: memory_bytes, cpu_quota_us, pids_limit ...; -1 is unlimited.  TypeError."""
+        for name, value in limits.items():
+            kind = str if name.startswith("cpuset_") else int
+            if name not in update.FLAGS.values():
+                raise TypeError(f"update: there is no limit {name}: the limits are {', '.join(update.FLAGS.values())}")
+            if not isinstance(value, kind):
+                raise TypeError(f"update: {name} is of type {kind.__name__}, not {type(value).__name__}")
         with told():
             update.update(self._asking("update", **limits))
 

@@ -16,7 +16,7 @@ class UruncError(Exception):
 
 
 class UsageError(UruncError):
-    """The command line itself is wrong."""
+    """What was asked for is no command, option, container id or stream."""
 
 
 class SpecError(UruncError):

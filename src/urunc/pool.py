@@ -1,6 +1,7 @@
 """A pool of prepared sandboxes: namespaces, root, network and the waiting urunc-init made ahead of the request.
 
-The one rule: an empty pool is slower, never wrong: `take` then makes the container itself.
+The one rule: an empty pool is slower, never wrong: `take` then makes the container itself.  So does one that came into
+a process by fork: what is ready in it is its maker's.
 """
 
 import os
@@ -30,7 +31,8 @@ class Pool:
     def __init__(self, create: "Callable[[str], Container]", size: int, prefix: str) -> None:
         self._create = create
         self._size = size
-        self._prefix = f"{prefix}-{os.getpid()}"
+        self._prefix = prefix
+        self._pid = os.getpid()
         self._ready: deque[Container] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -46,11 +48,11 @@ class Pool:
 
     def __len__(self) -> int:
         """How many are ready."""
-        return len(self._ready)
+        return len(self._ready) if self._pid == os.getpid() else 0
 
     def take(self) -> "Container":
         """Return a container that waits for its start; from now on it is the caller's to delete."""
-        while True:
+        while self._pid == os.getpid():
             with self._changed:
                 container = self._ready.popleft() if self._ready else None
                 self._changed.notify_all()
@@ -60,14 +62,19 @@ class Pool:
                 return container
             with container:
                 pass  # somebody has ended it
+        return self._make()
 
     def await_full(self, timeout_s: float) -> bool:
-        """Wait until the pool is full; False after `timeout_s`."""
+        """Wait until the pool is full; False after `timeout_s`, and in a forked process, where nobody fills it."""
+        if self._pid != os.getpid():
+            return False
         with self._changed:
             return self._changed.wait_for(lambda: len(self._ready) >= self._size, timeout_s)
 
     def close(self) -> None:
-        """Delete what was not taken."""
+        """Delete what was not taken; in a forked process nothing, it is not its own."""
+        if self._pid != os.getpid():
+            return
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -77,7 +84,7 @@ class Pool:
                 pass  # which deletes it
 
     def _make(self) -> "Container":
-        return self._create(f"{self._prefix}-{next(_numbers)}")
+        return self._create(f"{self._prefix}-{os.getpid()}-{next(_numbers)}")
 
     def _fill(self) -> None:
         while True:

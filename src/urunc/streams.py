@@ -5,6 +5,8 @@ The one rule: our end of a pipe is never the container's, and a create that fail
 
 import os
 
+from .errors import UsageError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -29,7 +31,7 @@ class Streams:
         try:
             for number, stream in enumerate(self._wanted):
                 self._add(number, stream)
-        except OSError:
+        except (OSError, UsageError):
             self.__exit__(OSError)
             raise
         return self
@@ -66,7 +68,10 @@ class Streams:
                 self._null = os.open(os.devnull, os.O_RDWR)
                 self._close.append(self._null)
             fd = self._null
-        else:
+        elif stream >= 0:
             fd = stream
+        else:
+            names = "PIPE, DEVNULL or STDOUT" if number == 2 else "PIPE or DEVNULL"
+            raise UsageError(f"{('stdin', 'stdout', 'stderr')[number]} is no descriptor: {stream}: give one, {names}")
         self._theirs.append(fd)
         self._ours.append(ours)

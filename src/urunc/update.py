@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Groups = tuple[tuple[str, str], ...]
 
 # field of Resources -> field of Request
-_FLAGS = {
+FLAGS = {
     "memory_limit": "memory_bytes",
     "memory_reservation": "memory_reservation_bytes",
     "memory_swap": "memory_swap_bytes",
@@ -63,7 +63,7 @@ def asked(request: "Request") -> "Resources":
         # devices stay as they are: clients send those of the spec again, which are in force, and runc takes no others
         found = resources.of(decode(_content(request.resources), "resources"), "resources")
         return replace(found, devices=())
-    values = {field: getattr(request, flag) for field, flag in _FLAGS.items()}
+    values = {field: getattr(request, flag) for field, flag in FLAGS.items()}
     return resources.Resources(**{field: value for field, value in values.items() if value is not None})
 
 

@@ -9,6 +9,7 @@ from tests import cgroups
 from tests.container import end_orphans
 from tests.e2e.cgroup_views import VIEWS, View
 from tests.e2e.containerd import Containerd
+from tests.e2e.embedding import embedding, spt_bundle, spt_guests  # noqa: F401  fixtures
 from tests.e2e.lan import lan, make, runtime, station  # noqa: F401  fixtures
 from tests.guests import build
 
