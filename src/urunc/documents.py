@@ -8,6 +8,7 @@ import os
 
 from .errors import UruncError
 from .request import GLOBALS, OPTIONS, VERBS
+from .templates import NAMESPACES, SPEC_VERSION_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,10 +17,8 @@ if TYPE_CHECKING:
     type_options = dict[str, tuple[str, str, str, str]]
 
 SPEC_VERSION_MIN = "1.0.0"
-SPEC_VERSION_MAX = "1.3.0"  # what containerd 2.4 and nerdctl 2.3 write
 
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
-NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "uts")  # that `spec` asks for
 OTHER_NAMESPACES = ("time", "user")
 # config-linux.md#seccomp, but for SCMP_ACT_NOTIFY
 SECCOMP_ACTIONS = tuple(
@@ -51,17 +50,31 @@ def features(request: "Request") -> str:
 
 
 def spec(request: "Request") -> None:
-    """Write config.json into the bundle; raise UruncError if there is one, which is left as it is."""
+    """Write config.json into the bundle; raise UruncError if there is one, which is left as it is.
+
+    It is that of a unikernel, or of an ordinary container where the host's configuration makes those ours.
+    """
     import json
 
-    if request.rootless:
-        raise UruncError("spec --rootless: rootless containers are not supported")
+    document = _template(request)
     path = os.path.join(request.bundle, "config.json")
     try:
         with open(path, "x", encoding="utf-8") as file:
-            file.write(json.dumps(_spec_template(), indent="\t") + "\n")
+            file.write(json.dumps(document, indent="\t") + "\n")
     except FileExistsError:
         raise UruncError("File config.json exists. Remove it first") from None
+
+
+def _template(request: "Request") -> "dict[str, object]":
+    from . import _fastpath, cgroup, templates
+    from .config import load
+
+    if load(request.config).process_monitor:
+        owner = (os.geteuid(), os.getegid()) if request.rootless else None
+        return templates.program(unified=cgroup.is_unified(_fastpath.cgroup_layout()), owner=owner)
+    if request.rootless:
+        raise UruncError("spec --rootless: a rootless container is no unikernel: it takes process_monitor = true")
+    return templates.unikernel()
 
 
 def version(_: "Request") -> str:
@@ -141,31 +154,4 @@ def _features(*, process_monitor: bool) -> "dict[str, object]":
         },
         "annotations": annotations,
         "potentiallyUnsafeConfigAnnotations": ["com.urunc.unikernel."],  # the final dot makes it a prefix
-    }
-
-
-def _spec_template() -> "dict[str, object]":
-    """Return a config.json that boots rootfs/boot/vmlinuz under QEMU with the rootfs as its root."""
-    return {
-        "ociVersion": SPEC_VERSION_MAX,
-        "process": {
-            "terminal": False,
-            "user": {"uid": 0, "gid": 0},
-            "args": ["/bin/sh"],
-            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
-            "cwd": "/",
-            "noNewPrivileges": True,
-        },
-        "root": {"path": "rootfs"},
-        "hostname": "urunc",
-        "annotations": {
-            "com.urunc.unikernel.unikernelType": "linux",
-            "com.urunc.unikernel.hypervisor": "qemu",
-            "com.urunc.unikernel.binary": "/boot/vmlinuz",
-            "com.urunc.unikernel.mountRootfs": "true",
-        },
-        "linux": {
-            "resources": {"memory": {"limit": 256 * 1024 * 1024}},
-            "namespaces": [{"type": kind} for kind in NAMESPACES],
-        },
     }

@@ -1,5 +1,6 @@
 """The process monitor: off unless the host says so, loud, and otherwise what an ordinary runtime does with a spec."""
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -308,3 +309,26 @@ def test_a_program_that_cannot_be_executed_on_a_terminal_is_named(process: Runti
 
     assert 255 == ended.returncode
     assert "/bin/broken: no such file or directory" in ended.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("--rootless",)], ids=["root", "rootless"])
+def test_what_spec_writes_on_such_a_host_is_an_ordinary_container_that_runs(
+    process: Runtime, words: tuple[str, ...]
+) -> None:
+    path = make(process, "")
+    (path / "config.json").unlink()
+    written = process("spec", "--bundle", path, *words)
+    config = json.loads((path / "config.json").read_text())
+    config["process"] |= {
+        "terminal": False,
+        "args": ["sh", "-c", "id -u; cat /proc/self/uid_map /proc/sys/kernel/ostype"],
+    }
+    config["process"]["env"] = ["PATH=/bin"]
+    (path / "config.json").write_text(json.dumps(config))
+    ended = process("run", "--bundle", path, "c")
+    size = "1" if words else str(2**32 - 1)
+
+    assert (0, "", "") == (written.returncode, written.stdout, written.stderr)
+    assert "annotations" not in config
+    assert (0, "") == (ended.returncode, process.unwarned(ended.stderr))
+    assert ["0", "0", "0", size, "Linux"] == ended.stdout.split()

@@ -25,7 +25,7 @@ WARM = tuple(
 LAYERS = (
     {"_fastpath", "_record", "errors", "slots", "__init__"},
     {"closure", "jsontext", "request", "superblock"},
-    {"bpf", "pool", "resources", "spans", "streams", "trace", "tree"},
+    {"bpf", "pool", "resources", "spans", "streams", "templates", "trace", "tree"},
     {"devices", "limits", "subnet"},
     {"mounts", "uinit"},
     {"arguments", "audit", "cage", "calls", "calls_x86_64", "config", "lifecycle"},

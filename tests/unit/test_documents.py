@@ -49,7 +49,7 @@ def test_features_tells_that_containers_may_be_no_virtual_machines(process_monit
     assert ("org.urunc.process-monitor" in annotations) is process_monitor
 
 
-def test_spec_writes_a_config_for_a_linux_guest(tmp_path: Path) -> None:
+def test_spec_writes_a_config_for_a_linux_guest(process_monitor: bool, tmp_path: Path) -> None:
     documents.spec(Request(verb="spec", bundle=str(tmp_path)))
     config = json.loads((tmp_path / "config.json").read_text())
 
@@ -59,7 +59,7 @@ def test_spec_writes_a_config_for_a_linux_guest(tmp_path: Path) -> None:
     assert config["annotations"]["com.urunc.unikernel.unikernelType"] == "linux"
 
 
-def test_spec_leaves_an_existing_config_alone(tmp_path: Path) -> None:
+def test_spec_leaves_an_existing_config_alone(process_monitor: bool, tmp_path: Path) -> None:
     (tmp_path / "config.json").symlink_to("elsewhere")
 
     with pytest.raises(UruncError, match=r"^File config\.json exists\. Remove it first$"):
@@ -67,8 +67,8 @@ def test_spec_leaves_an_existing_config_alone(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["config.json"]
 
 
-def test_spec_for_a_rootless_container_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UruncError, match="rootless"):
+def test_spec_for_a_rootless_container_is_refused(process_monitor: bool, tmp_path: Path) -> None:
+    with pytest.raises(UruncError, match=r"rootless.* process_monitor = true"):
         documents.spec(Request(verb="spec", bundle=str(tmp_path), rootless=True))
     assert os.listdir(tmp_path) == []
 
