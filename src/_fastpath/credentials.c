@@ -123,6 +123,18 @@ int fp_filters_load(struct fp_error *error)
     return 0;
 }
 
+/* Alone here, so FLAG_TSYNC, which cannot be beside a listener, has nothing to do.  urunc-init still has the privilege
+ * that it takes without no_new_privs (seccomp(2)). */
+static int load_listened(int *slots, const union fp_argument *argument, struct fp_error *error)
+{
+    const unsigned flags = (unsigned)argument[0].integer & ~SECCOMP_FILTER_FLAG_TSYNC;
+    const struct sock_fprog program = {.len = (unsigned short)(argument[1].length / sizeof(struct sock_filter)),
+                                       .filter = (struct sock_filter *)(uintptr_t)argument[1].text};
+    int fd = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags | SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
+    slots[FP_SLOT_LISTENER] = fd; /* close-on-exec, as the kernel makes it */
+    return fd < 0 ? fp_fail(error, "seccomp", "the filter of the spec") : 0;
+}
+
 /* A session keyring of its own without a name: joining one by name could meet another container's.  A kernel without
  * keys (ENOSYS) has nothing to share. */
 static int join_keyring(struct fp_error *error)
@@ -220,6 +232,8 @@ int fp_credentials_operation(const struct fp_operation *operation, int *slots, s
         return fp_filters_load(error);
     case FP_OP_SECCOMP:
         return add_filter(argument, error);
+    case FP_OP_NOTIFY:
+        return load_listened(slots, argument, error);
     default:
         return fp_fail_with(error, EINVAL, "plan", fp_operation_table[operation->code].name);
     }

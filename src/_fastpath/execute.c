@@ -7,6 +7,7 @@
 #include "clone.h"
 #include "journal.h"
 #include "kernel.h"
+#include "listener.h"
 #include "protocol.h"
 #include "sealed.h"
 #include "userns.h"
@@ -228,8 +229,10 @@ static int await_reply(struct fp_sandbox *sandbox, struct fp_error *error)
     int received = fp_receive_result(sandbox->sync_fd, &reply, error);
     if (received == 0)
         return fp_fail_with(error, ECONNRESET, "urunc-init", "it ended before it was ready");
-    if (received > 0 && reply.number == 0)
+    if (received > 0 && reply.number == 0) {
+        sandbox->listener = strcmp(reply.step, FP_LISTENER) == 0 ? atoi(reply.path) : -1;
         return 0;
+    }
     if (received > 0)
         *error = reply;
     return -1;
@@ -286,8 +289,19 @@ static void unlock_network(struct fp_sandbox *sandbox)
     sandbox->network_lock = -1;
 }
 
+static int pass_listener(struct fp_sandbox *sandbox, struct fp_error *error)
+{
+    const union fp_argument *state = &sandbox->agent_state;
+    if (sandbox->listener < 0)
+        return fp_fail_with(error, EINVAL, "plan", "nothing listens");
+    int status = fp_listener_pass(sandbox->agent, sandbox->pidfd, sandbox->listener, state->text, state->length, error);
+    fp_close_guard(&sandbox->agent);
+    sandbox->agent = -1;
+    return status;
+}
+
 /* What urunc-init says of a plan is heard at once if hooks run before the container is committed: it is `creating` for
- * them.  Else it is heard at the commit, and both go on meanwhile. */
+ * them; and if somebody waits for a listener.  Else it is heard at the commit, and both go on meanwhile. */
 static int send_plan(struct fp_sandbox *sandbox, const void *bytes, size_t size, bool hooks, struct fp_error *error)
 {
     struct fp_request request = {.kind = FP_KEEP, .plan_size = (uint32_t)size};
@@ -296,7 +310,9 @@ static int send_plan(struct fp_sandbox *sandbox, const void *bytes, size_t size,
         fp_send_request(sandbox->sync_fd, &request, plan, sandbox->slots, error) < 0)
         return -1;
     sandbox->checks_plan = true;
-    return hooks ? fp_sandbox_ready(sandbox, error) : 0;
+    if ((hooks || sandbox->agent >= 0) && fp_sandbox_ready(sandbox, error) < 0)
+        return -1;
+    return sandbox->agent < 0 ? 0 : pass_listener(sandbox, error);
 }
 
 /* Whether what follows `offset` of the plan, up to the next stage, has a hook. */

@@ -31,7 +31,10 @@ struct fp_sandbox {
     int slots[FP_SLOT_COUNT];
     struct fp_join joins[FP_JOINS_MAX];
     int join_count;
-    const char *time_offsets; /* of the plan, until the clone */
+    const char *time_offsets;      /* of the plan, until the clone */
+    int agent;                     /* a connection with whom the listener of a filter is for; -1 = none: listener.h */
+    union fp_argument agent_state; /* of the plan, what goes with it */
+    int listener;                  /* its number in urunc-init, which has said so; -1 */
     struct fp_cgroups cgroups;
 };
 

@@ -5,10 +5,12 @@
 #include "enter.h"
 #include "kernel.h"
 #include "kvm_probe.h"
+#include "listener.h"
 #include "protocol.h"
 
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -92,6 +94,22 @@ static int moved_up(int fd)
     return high < 0 ? fd : (close(fd), high);
 }
 
+/* See listener.h. */
+static void close_listener(void)
+{
+    fp_close_guard(&slots[FP_SLOT_LISTENER]);
+    slots[FP_SLOT_LISTENER] = -1;
+}
+
+static int send_result(struct fp_error *error)
+{
+    if (slots[FP_SLOT_LISTENER] < 0 || error->number)
+        return fp_send_result(FP_SYNC_FD, error);
+    strcpy(error->step, FP_LISTENER);
+    snprintf(error->path, sizeof(error->path), "%d", slots[FP_SLOT_LISTENER]);
+    return write(FP_SYNC_FD, error, sizeof(*error)) == sizeof(*error) ? 0 : -1;
+}
+
 /* Until the container is committed, -1, or started, the descriptor to tell; exits when the caller does, or has failed.
  */
 static int serve_create(struct fp_plan *ret)
@@ -103,6 +121,8 @@ static int serve_create(struct fp_plan *ret)
         int plan_fd = -1;
         if (fp_receive_request(FP_SYNC_FD, &request, &plan_fd, slots, &error) <= 0)
             _exit(1);
+        if (request.kind == FP_START || request.kind == FP_COMMIT)
+            close_listener();
         if (request.kind == FP_START)
             return moved_up(FP_SYNC_FD);
         if (request.kind != FP_COMMIT && open_plan(plan_fd, request.plan_size, &plan, &error) == 0) {
@@ -112,7 +132,7 @@ static int serve_create(struct fp_plan *ret)
         fp_close_guard(&plan_fd);
         if (request.kind == FP_COMMIT && !error.number)
             break;
-        if (fp_send_result(FP_SYNC_FD, &error) < 0 || error.number)
+        if (send_result(&error) < 0 || error.number)
             _exit(1);
     }
     close(FP_SYNC_FD);

@@ -123,6 +123,12 @@ static inline int fp_pidfd_send_signal(int pidfd, int number)
     return (int)syscall(SYS_pidfd_send_signal, pidfd, number, NULL, 0);
 }
 
+/* A duplicate of a descriptor of another process. */
+static inline int fp_pidfd_getfd(int pidfd, int number)
+{
+    return (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
+}
+
 static inline int fp_close_range(unsigned first, unsigned last)
 {
     return (int)syscall(SYS_close_range, first, last, 0);

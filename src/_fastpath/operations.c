@@ -4,6 +4,7 @@
 #include "cleanup.h"
 #include "execute.h"
 #include "kernel.h"
+#include "listener.h"
 #include "userns.h"
 
 #include <linux/nsfs.h>
@@ -94,6 +95,10 @@ int fp_sandbox_operation(struct fp_sandbox *sandbox, const struct fp_operation *
         return fp_cgroups_operation(&sandbox->cgroups, sandbox->state_fd, operation, error);
     case FP_OP_CLONE:
         return fp_sandbox_clone(sandbox, (uint64_t)operation->arguments[0].integer, error);
+    case FP_OP_LISTENER:
+        sandbox->agent_state = operation->arguments[1];
+        sandbox->agent = fp_listener_connect(operation->arguments[0].text, error);
+        return sandbox->agent < 0 ? -1 : 0;
     case FP_OP_NAMESPACE:
         return keep_namespace(sandbox, operation, error);
     case FP_OP_OTHER_ROOT:

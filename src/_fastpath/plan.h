@@ -44,6 +44,8 @@
     X(SHARE, "share", "issiiiin")  /* slot, tap, interface, its index, mtu, uid, vnet header; gateway, prefix, guest,  \
                                       ports */                                                                         \
     X(VHOST_NET, "vhost_net", "i") /* slot: /dev/vhost-net, whose kernel thread serves a queue */                      \
+    X(LISTENER, "listener", "ss")  /* socket of the agent that answers for system calls, the state to send it: see     \
+                                      listener.h */                                                                    \
     X(CONTROL, "control", "i")     /* slot for the listening end of the guest's power button, see control.h */         \
     X(ENTER_NAMESPACE, "enter_namespace", "ii") /* slot, CLONE_NEW*: one that only a process on its own can join */    \
     X(ATTACH_ROOT, "attach_root", "")           /* FP_SLOT_ROOT onto /, and enter it */                                \
@@ -92,12 +94,14 @@
     X(NO_NEW_PRIVILEGES, "no_new_privileges", "")                                                                      \
     X(LOAD_FILTERS, "load_filters", "") /* those so far; else just before exec */                                      \
     X(SECCOMP, "seccomp", "ib")         /* SECCOMP_FILTER_FLAG_*, struct sock_filter[] */                              \
-    X(HELPER, "helper", "isvviiii")     /* slot that it finds under 3 (-1: none), path in the root, argv, environment, \
-                                           uid, gid, mask of its capabilities, 1: no standard error; it serves the     \
-                                           monitor */                                                                  \
-    X(VHOST, "vhost", "sii")            /* directory of the root, slots for the listening and the connected end */     \
-    X(SECTOR, "sector", "s")     /* directory of the root, for the file that is a disk for the guest's status */       \
-    X(SCRATCH, "scratch", "sii") /* directory of the root that is to be writable, uid, gid: for this user alone */     \
+    X(NOTIFY, "notify", "ib") /* the same, loaded at once, the last of stage wait: its listener is in FP_SLOT_LISTENER \
+                                 until the commit */                                                                   \
+    X(HELPER, "helper", "isvviiii") /* slot that it finds under 3 (-1: none), path in the root, argv, environment,     \
+                                       uid, gid, mask of its capabilities, 1: no standard error; it serves the         \
+                                       monitor */                                                                      \
+    X(VHOST, "vhost", "sii")        /* directory of the root, slots for the listening and the connected end */         \
+    X(SECTOR, "sector", "s")        /* directory of the root, for the file that is a disk for the guest's status */    \
+    X(SCRATCH, "scratch", "sii")    /* directory of the root that is to be writable, uid, gid: for this user alone */  \
     X(COMPANION, "companion", "iiiss") /* FP_EXIT_*, slots for the monitor's end of QMP and of its events (-1: none),  \
                                           socket and request of the power button ("": none): what follows is for a     \
                                           child, see companion.h */                                                    \
@@ -120,6 +124,7 @@ enum {
     FP_ARGUMENTS_MAX = 8,
     FP_SLOT_ROOT = 0,
     FP_SLOT_TIME = 27, /* of a time namespace to join */
+    FP_SLOT_LISTENER = 62,
     FP_SLOT_COUNT = 64,
 };
 

@@ -10,8 +10,13 @@
 
 void fp_sandbox_init(struct fp_sandbox *sandbox, int state_fd)
 {
-    *sandbox =
-        (struct fp_sandbox){.state_fd = state_fd, .sync_fd = -1, .start_fd = -1, .pidfd = -1, .network_lock = -1};
+    *sandbox = (struct fp_sandbox){.state_fd = state_fd,
+                                   .sync_fd = -1,
+                                   .start_fd = -1,
+                                   .pidfd = -1,
+                                   .network_lock = -1,
+                                   .agent = -1,
+                                   .listener = -1};
     for (int i = 0; i < 3; i++)
         sandbox->streams[i] = -1;
     for (int i = 0; i < FP_SLOT_COUNT; i++)
@@ -24,7 +29,8 @@ void fp_sandbox_drop(struct fp_sandbox *sandbox)
     fp_close_guard(&sandbox->sync_fd);
     fp_close_guard(&sandbox->start_fd);
     fp_close_guard(&sandbox->network_lock);
-    sandbox->sync_fd = sandbox->start_fd = sandbox->network_lock = -1;
+    fp_close_guard(&sandbox->agent);
+    sandbox->sync_fd = sandbox->start_fd = sandbox->network_lock = sandbox->agent = -1;
     for (int i = 0; i < FP_SLOT_COUNT; i++) {
         fp_close_guard(&sandbox->slots[i]);
         sandbox->slots[i] = -1;

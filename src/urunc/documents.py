@@ -20,12 +20,13 @@ SPEC_VERSION_MIN = "1.0.0"
 
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 OTHER_NAMESPACES = ("time", "user")
-# config-linux.md#seccomp, but for SCMP_ACT_NOTIFY
+# config-linux.md#seccomp; SCMP_ACT_NOTIFY, and its flag, are for the process monitor
 SECCOMP_ACTIONS = tuple(
     f"SCMP_ACT_{name}" for name in ("ALLOW", "ERRNO", "KILL", "KILL_PROCESS", "KILL_THREAD", "LOG", "TRACE", "TRAP")
 )
 SECCOMP_OPERATORS = tuple(f"SCMP_CMP_{name}" for name in ("EQ", "GE", "GT", "LE", "LT", "MASKED_EQ", "NE"))
 SECCOMP_FLAGS = tuple(f"SECCOMP_FILTER_FLAG_{name}" for name in ("LOG", "SPEC_ALLOW", "TSYNC"))
+SECCOMP_LISTENER_FLAGS = ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",)
 # guests and monitors: the table of section 4 of the design
 UNIKERNELS = ("linux", "mewz", "mirage", "osv", "rumprun", "unikraft")
 MONITORS = ("firecracker", "hvt", "qemu", "spt")
@@ -130,6 +131,7 @@ def _features(*, process_monitor: bool) -> "dict[str, object]":
     if process_monitor:  # not a virtual machine: whoever asks is told (config.toml, process_monitor)
         annotations["org.urunc.process-monitor"] = "true"
     off = {"enabled": False}
+    flags = SECCOMP_FLAGS + (SECCOMP_LISTENER_FLAGS if process_monitor else ())
     return {
         "ociVersionMin": SPEC_VERSION_MIN,
         "ociVersionMax": SPEC_VERSION_MAX,
@@ -141,10 +143,10 @@ def _features(*, process_monitor: bool) -> "dict[str, object]":
             "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": False, "rdma": True},
             "seccomp": {
                 "enabled": True,  # with libseccomp, which is asked when a spec has a profile
-                "actions": SECCOMP_ACTIONS,
+                "actions": sorted((*SECCOMP_ACTIONS, *(("SCMP_ACT_NOTIFY",) if process_monitor else ()))),
                 "operators": SECCOMP_OPERATORS,
-                "knownFlags": SECCOMP_FLAGS,
-                "supportedFlags": SECCOMP_FLAGS,
+                "knownFlags": SECCOMP_FLAGS + SECCOMP_LISTENER_FLAGS,
+                "supportedFlags": flags,
             },
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},

@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 
 def state(spec: "Spec", container_id: str, status: str, pid: int) -> bytes:
     """Return the OCI state that a hook is given, as JSON; `pid` 0 = none."""
-    document: dict[str, object] = {"ociVersion": spec.version, "id": container_id, "status": status}
+    return encode(document(spec, container_id, status, pid)).encode("utf-8", "surrogateescape")
+
+
+def document(spec: "Spec", container_id: str, status: str, pid: int) -> "dict[str, object]":
+    """Return the OCI state (runtime.md#state)."""
+    made: dict[str, object] = {"ociVersion": spec.version, "id": container_id, "status": status}
     if pid:
-        document["pid"] = pid
-    document |= {"bundle": spec.bundle, "annotations": dict(spec.annotations)}
-    return encode(document).encode("utf-8", "surrogateescape")
+        made["pid"] = pid
+    return made | {"bundle": spec.bundle, "annotations": dict(spec.annotations)}
 
 
 def run(hooks: "tuple[Hook, ...]", text: bytes, directory: str) -> None:

@@ -6,7 +6,7 @@ says of it instead; nothing of the container is changed.
 
 import os
 
-from . import _fastpath, bundle, lifecycle, ordinary, plan, runtime
+from . import _fastpath, agent, bundle, lifecycle, ordinary, plan, runtime
 from .credentials import Confinement, before
 from .errors import HostError, SpecError, UruncError
 from .jsontext import decode, table
@@ -171,7 +171,9 @@ def _start(session: "Session", sandbox: "_fastpath.Sandbox", spec: "Spec", recor
         groups = groups_of(record.cgroups(), request.cgroup)
         kinds = namespaces_of(record.pid)
         root = f"/proc/{record.pid}/root" if record.flags & _fastpath.FLAG_CHROOT else ""
-        operations = operations_of(request, spec, groups, [(kind, record.pid) for kind in kinds], files, root)
+        sandbox.execute(_fastpath.pack(joining(groups, [(kind, record.pid) for kind in kinds])))
+        listener = agent.connected(spec, request.id, "running", (sandbox.pid, record.pid))
+        operations = operations_of(request, spec, listener, kinds, files, root)
         sandbox.execute(_fastpath.pack(operations), tuple(file.fd for file in files))
         lifecycle.check("stopped" if record.status() == "stopped" else "", "exec", request.id)  # its pid is another's?
         if spec.oom_score_adj is not None:
@@ -231,38 +233,47 @@ def groups_of(own: "Groups", wanted: "tuple[str, ...]") -> "Groups":
     return tuple((names, f"{path}/{below[names]}".rstrip("/") if names in below else path) for names, path in own)
 
 
-def operations_of(  # noqa: PLR0913, PLR0917  all that a process which joins is made of
-    request: "Request",
-    spec: "Spec",
-    groups: "Groups",
-    namespaces: "list[tuple[str, int]]",
-    files: "ordinary.Files",
-    root: str = "",
-) -> "tuple[Operation, ...]":
-    """Return the plan: how a urunc-init in the container's `namespaces` (type, pid that has it) becomes the program.
-
-    `root` is the container's, where that is not the one of its mount namespace.
-    """
-    console = len(files) + 1
+def joining(groups: "Groups", namespaces: "list[tuple[str, int]]") -> "tuple[Operation, ...]":
+    """Return the first plan: how a urunc-init comes into the container's `namespaces` (type, pid that has it)."""
     joins = [("join", plan.CLONE_NEW[kind], f"/proc/{pid}/ns/{NAMESPACES[kind]}") for kind, pid in namespaces]
-    has_time = any(kind == "time" for kind, _ in namespaces)
-    environment = ordinary.environment(spec)
-    confinement = Confinement(keyring=not request.no_new_keyring)
     return (
         ("stage", "sandbox"),
         ("cgroup_join", tuple(names for names, _ in groups), tuple(path for _, path in groups)),
         *joins,
         ("clone", 0),
+    )
+
+
+def operations_of(  # noqa: PLR0913, PLR0917  all that a process which joins is made of
+    request: "Request",
+    spec: "Spec",
+    listener: "tuple[Operation, ...]",
+    namespaces: "list[str]",
+    files: "ordinary.Files",
+    root: str = "",
+) -> "tuple[Operation, ...]":
+    """Return the second plan: how it becomes the program.
+
+    `listener` is what hands the listener of its filter over (agent.connected); `root` is the container's, where that is
+    not the one of its mount namespace.
+    """
+    console = len(files) + 1
+    environment = ordinary.environment(spec)
+    confinement = Confinement(keyring=not request.no_new_keyring)
+    notify, filters = agent.loaded(spec, profile(spec, answered=True))
+    return (
         ("stage", "root"),
         *([("other_root", MOUNT_SLOT, root)] if root else []),
+        *listener,
         *plan.console_of(spec, request.console_socket, console, owner(spec) or (spec.uid, spec.gid)),
         ("stage", "wait"),
         *([("terminal", console)] if spec.terminal else []),
-        *([("enter_namespace", TIME_SLOT, plan.CLONE_NEW["time"])] if has_time else []),
+        *([("enter_namespace", TIME_SLOT, plan.CLONE_NEW["time"])] if "time" in namespaces else []),
         *before(spec, confinement),
         *([("change_root", MOUNT_SLOT)] if root else []),
         ("change_directory", spec.cwd),
         ("program", spec.args[0], environment),
+        *notify,
         ("stage", "enter"),
-        *ordinary.last_stage(spec, profile(spec), files, environment),
+        *ordinary.last_stage(spec, filters, files, environment),
     )

@@ -236,13 +236,13 @@ def users(spec: "Spec", files: "tuple[File, ...]") -> "tuple[tuple[int, int] | N
     return (userns.outside(maps.users, spec.uid), userns.outside(maps.groups, spec.gid)), mapped
 
 
-def profile(spec: "Spec") -> "tuple[tuple[int, bytes], ...]":
-    """Return the filter that the spec asks for, if it does."""
+def profile(spec: "Spec", *, answered: bool = False) -> "tuple[tuple[int, bytes], ...]":
+    """Return the filter that the spec asks for, if it does; `answered` = an agent may be asked for calls."""
     if not spec.cage.seccomp:
         return ()
     from . import seccomp
 
-    return (seccomp.filter_of(spec.cage.seccomp, f"{CACHE}/seccomp"),)
+    return (seccomp.filter_of(spec.cage.seccomp, f"{CACHE}/seccomp", answered=answered),)
 
 
 def check_terminal(request: "Request", spec: "Spec") -> None:

@@ -5,7 +5,7 @@ The one rule: without `process_monitor` nothing here runs, whatever an image or 
 
 import os
 
-from . import _fastpath, bundle, credentials, documents, facts, hooks, image, plan, unikernels
+from . import _fastpath, agent, bundle, credentials, documents, facts, hooks, image, plan, unikernels
 from ._record import replace
 from .errors import SpecError, UnikernelError
 from .jsontext import absolute, decode, fields, known, records, strings, table, whole
@@ -47,8 +47,10 @@ def prepare(
     _check_network(spec)
     plan.names(spec, joined=True)
     process.check_mounts(spec, _tree(spec))
+    filters = profile(spec, answered=True)
+    agent.path_of(spec)
     guest = unikernels.Guest(name=NAME, monitors=(NAME,), words=lambda _: ())
-    return guest, process.MONITOR, _host(spec, settings, preserve_fds), (process.WARNING,)
+    return guest, process.MONITOR, _host(settings, preserve_fds, filters), (process.WARNING,)
 
 
 class Process(Launch):
@@ -74,10 +76,12 @@ class Process(Launch):
         between, last = hooks.inside(spec, self.container.id, -1, self._inner_pid())
         tree = replace(_tree(spec), groups=self.group_directories)
         console, mounts = slots + 1, process.borrowed_mounts(spec)
+        notify, filters = agent.loaded(spec, host.filters)
         operations = (
             ("stage", "root"),
             *([("namespace", MOUNT_SLOT, plan.CLONE_NEW["mount"], mounts)] if mounts else []),
             *plan.console_of(spec, self.request.console_socket, console, owner(spec) or (spec.uid, spec.gid)),
+            *agent.connected(spec, self.container.id, "creating", (self.sandbox.pid, self.sandbox.pid)),
             ("stage", "wait"),
             *([("terminal", console)] if spec.terminal else []),
             *([("oom_score_adj", spec.oom_score_adj)] if spec.oom_score_adj is not None else []),
@@ -87,9 +91,10 @@ class Process(Launch):
             *plan.names(spec, joined=True),
             *between,
             *process.closing(spec, tree),
+            *notify,
             ("stage", "enter"),
             *last,
-            *last_stage(spec, host.filters, host.files, environment(spec)),
+            *last_stage(spec, filters, host.files, environment(spec)),
         )
         return plan.Plan(operations=operations, files=host.files)
 
@@ -152,7 +157,7 @@ def _check_network(spec: "Spec") -> None:
         raise SpecError(f"sysctl net.* is not allowed in the host's network namespace: {paths[0]} is that one")
 
 
-def _host(spec: "Spec", settings: "Config", preserve_fds: int) -> facts.Host:
+def _host(settings: "Config", preserve_fds: int, filters: "agent.Filters") -> facts.Host:
     """Return the facts of a host that is asked for nothing but the descriptors to keep."""
     return facts.Host(
         files=preserved(preserve_fds + _listening()),
@@ -164,7 +169,7 @@ def _host(spec: "Spec", settings: "Config", preserve_fds: int) -> facts.Host:
         kvm="unasked",
         cpus=os.cpu_count() or 1,
         config=settings,
-        filters=profile(spec),
+        filters=filters,
         cgroups=_fastpath.cgroup_layout(),
     )
 

@@ -30,12 +30,14 @@ ACTIONS = {
     "SCMP_ACT_ALLOW": _ALLOW,
 }
 NOTIFY = "SCMP_ACT_NOTIFY"
+_USER_NOTIF = 0x7FC00000
 OPERATORS = ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ")  # enum scmp_compare, from 1
 FLAGS = {  # SECCOMP_FILTER_FLAG_* of linux/seccomp.h
     "SECCOMP_FILTER_FLAG_TSYNC": 1,
     "SECCOMP_FILTER_FLAG_LOG": 2,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
 }
+LISTENER_FLAGS = {"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 32}  # of a filter that asks an agent
 _EPERM = 1
 _MAX_KEPT = 16 << 20  # bytes
 _MAX_U32, _MAX_U64 = 2**32 - 1, 2**64 - 1
@@ -59,15 +61,23 @@ class Rule(Record):
     conditions: "tuple[Condition, ...]"
 
 
-def filter_of(profile: "Profile", cache: str) -> "tuple[int, bytes]":
+def asks(profile: "Profile | None") -> bool:
+    """Whether an agent is to answer for some calls."""
+    rules = profile.value.get("syscalls") if profile else None
+    return isinstance(rules, list) and any(isinstance(rule, dict) and rule.get("action") == NOTIFY for rule in rules)
+
+
+def filter_of(profile: "Profile", cache: str, *, answered: bool = False) -> "tuple[int, bytes]":
     """Return the flags for seccomp(2) and struct sock_filter[]; `cache` is a directory of ours, made if need be.
 
-    SpecError for a profile that cannot be honoured, HostError without libseccomp.
+    `answered` = there can be an agent.  SpecError for a profile that cannot be honoured, HostError without libseccomp.
     """
     place = "config.json: linux.seccomp"
-    flags = 0
+    flags, all_flags = 0, FLAGS | LISTENER_FLAGS if answered and asks(profile) else FLAGS
     for name in strings(profile.value.get("flags"), f"{place}.flags"):
-        flags |= FLAGS[known(name, f"{place}.flags", tuple(FLAGS), "%s is not supported")]
+        flags |= all_flags[known(name, f"{place}.flags", tuple(all_flags), "%s is not supported")]
+    if asks(profile) and not answered:
+        raise SpecError(f"{place}: {NOTIFY} is not supported: nobody answers for a monitor, use another action")
     wish = f"urunc seccomp 2 {os.uname().machine} {profile.value!r}\n".encode("utf-8", "surrogateescape")
     path = f"{cache}/{_fastpath.digest(wish):016x}"
     kept = _read(cache, path)
@@ -81,8 +91,6 @@ def filter_of(profile: "Profile", cache: str) -> "tuple[int, bytes]":
 
 
 def _compiled(profile: "Mapping[str, object]", place: str) -> bytes:
-    if profile.get("listenerPath") or profile.get("listenerMetadata"):
-        raise SpecError(f"{place}.listenerPath is not supported: nobody answers for a monitor, remove it")
     default = _action(profile.get("defaultAction"), profile.get("defaultErrnoRet"), f"{place}.defaultAction")
     architectures = [
         known(name, f"{place}.architectures", (name,) if name.startswith("SCMP_ARCH_") else (), "%s is none")
@@ -93,6 +101,8 @@ def _compiled(profile: "Mapping[str, object]", place: str) -> bytes:
     rules = []
     for rule in records(profile.get("syscalls"), f"{place}.syscalls", Rule, _RULE):
         action = _action(rule.action, rule.number, f"{place}.syscalls.action")
+        if action == _USER_NOTIF and "write" in rule.names:  # by which urunc-init says where the agent's end is
+            raise SpecError(f"{place}: {NOTIFY} cannot be used for the write syscall: use another action for it")
         if action != default:  # libseccomp has no rule for what happens anyway
             rules += [(action, name, group) for name in rule.names for group in _groups(rule.conditions)]
     try:
@@ -107,8 +117,10 @@ def _compiled(profile: "Mapping[str, object]", place: str) -> bytes:
 
 
 def _action(value: object, number: object, where: str) -> int:
-    if value == NOTIFY:
-        raise SpecError(f"{where} {NOTIFY} is not supported: nobody answers for a monitor, use another action")
+    if value == NOTIFY and where.endswith("defaultAction"):
+        raise SpecError(f"{where}: {NOTIFY} cannot be used as default action: name the calls that an agent answers for")
+    if value == NOTIFY and number is None:
+        return _USER_NOTIF
     name = known(value, where, tuple(ACTIONS), "%s is no action of seccomp")
     action = ACTIONS[name]
     if action in (_ERRNO, _TRACE):

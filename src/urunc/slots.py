@@ -12,6 +12,7 @@ SELINUX_SLOT, APPARMOR_SLOT = 28, 29
 CONTROL_SLOT = 30  # of the listening end of the power button
 QMP_SLOT = 31  # of the monitor's end of a connection with its companion: QMP, or its events
 ROOTFS_SLOT = 32  # of the container's rootfs, for startContainer hooks
+LISTENER_SLOT = 62  # FP_SLOT_LISTENER: of a seccomp filter that asks an agent
 MOUNT_SLOT = 63  # of the mount namespace to be in, or of the root there, of a container of the process monitor
 NIC_SLOT, NIC_SLOTS = 33, 11  # the first of those for taps, a slot for each queue, and behind all for /dev/vhost-net
 SHARE_SLOT = 44  # the first of those for what is shared

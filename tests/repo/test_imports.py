@@ -31,7 +31,7 @@ LAYERS = (
     {"arguments", "audit", "cage", "calls", "calls_x86_64", "config", "lifecycle"},
     {"annotations", "cgroup", "monitors", "unikernels"},
     {"bundle", "credentials", "delegate", "documents", "hooks", "kvm", "network", "seccomp", "snapshot", "state"},
-    {"blocks", "storage", "userns"},
+    {"agent", "blocks", "storage", "userns"},
     {"image", "knative", "shared", "tsc"},
     {"payload"},
     {"machine", "plan", "systemd"},

@@ -23,6 +23,7 @@ def process_monitor(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequ
     return switch
 
 
+@pytest.mark.parametrize("process_monitor", [False, True], indirect=True)
 def test_features_says_what_holds(process_monitor: bool) -> None:
     features = json.loads(documents.features(Request(verb="features")))
 
@@ -33,8 +34,14 @@ def test_features_says_what_holds(process_monitor: bool) -> None:
     assert features["linux"]["namespaces"] == ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
     assert features["linux"]["cgroup"]["v1"] is True
     assert features["linux"]["seccomp"]["enabled"] is True
-    assert set(features["linux"]["seccomp"]["actions"]) == set(seccomp.ACTIONS)
-    assert set(features["linux"]["seccomp"]["supportedFlags"]) == set(seccomp.FLAGS)
+    assert set(features["linux"]["seccomp"]["actions"]) == {
+        *seccomp.ACTIONS,
+        *({seccomp.NOTIFY} if process_monitor else ()),
+    }
+    assert set(features["linux"]["seccomp"]["supportedFlags"]) == {
+        *seccomp.FLAGS,
+        *(seccomp.LISTENER_FLAGS if process_monitor else ()),
+    }
     assert set(features["linux"]["seccomp"]["operators"]) == {f"SCMP_CMP_{name}" for name in seccomp.OPERATORS}
     assert len(features["linux"]["capabilities"]) == 41
     assert features["annotations"]["org.urunc.version"] == __version__
