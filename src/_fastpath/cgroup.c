@@ -116,7 +116,8 @@ static int note(int state_fd, const struct group *groups, int count, struct fp_e
     if (!lines)
         return fp_fail(error, "cgroup", NULL);
     for (int i = 0; i < count; i++) {
-        if (strpbrk(groups[i].path, "\n") || strpbrk(groups[i].controllers, " \n"))
+        if (strpbrk(groups[i].path, "\n") || strpbrk(groups[i].controllers, " \n") ||
+            strlen(groups[i].controllers) > FP_CGROUP_CONTROLLERS_MAX)
             return fp_fail_with(error, EINVAL, "cgroup path", groups[i].path);
         int depth = groups[i].depth || groups[i].welcome ? groups[i].depth : 1; /* 0: a manager has made it */
         size += (size_t)sprintf(lines + size, "cgroup %s %d %s\n", groups[i].controllers, depth, groups[i].path);
@@ -191,7 +192,6 @@ static int make_group(struct fp_cgroups *cgroups, int state_fd, struct group *gr
     }
     if (status)
         return fp_fail_with(error, ENOENT, "create cgroup", group->path);
-    fp_cgroup_mark(group->path, state_fd); /* before anybody is let in */
     if (has_controller(group->controllers, "cpuset") &&
         fp_cgroup_inherit_cpuset(group->path, group->mount, group->depth, error) < 0)
         return -1;
@@ -237,6 +237,7 @@ static int make_groups(struct fp_cgroups *cgroups, int state_fd, const union fp_
     for (int i = 0; i < count; i++)
         if (make_group(cgroups, state_fd, &groups[i], error) < 0)
             return -1;
+    fp_cgroups_mark(cgroups, state_fd, argument[3].integer != 0); /* before anybody is let in */
     return 0;
 }
 

@@ -13,7 +13,7 @@
 
 #define FP_CGROUP2 "cgroup2"
 
-enum { FP_CGROUPS_MAX = 24, FP_CGROUP_PATH_MAX = 4096 };
+enum { FP_CGROUPS_MAX = 24, FP_CGROUP_PATH_MAX = 4096, FP_CGROUP_CONTROLLERS_MAX = 255 };
 
 struct fp_hierarchy {
     const char *controllers;
@@ -85,6 +85,9 @@ bool fp_cgroup_is_frozen(const struct fp_cgroup *cgroup);
 /* Freeze or thaw and wait until that is so; what cannot be frozen in 10 s is thawed again. */
 int fp_cgroup_freeze(const struct fp_cgroup *cgroup, bool frozen, struct fp_error *error);
 
+/* Let go on what the container's freezer holds. */
+void fp_cgroup_thaw(const struct fp_cgroup_list *list);
+
 struct fp_pids {
     pid_t *items; /* owned */
     size_t count, room;
@@ -100,13 +103,18 @@ int fp_cgroup_signal(const char *path, int number, struct fp_error *error);
 /* Write `value` to a file of a cgroup, as one write(2). */
 int fp_cgroup_write(int dirfd, const char *file, const char *value, struct fp_error *error);
 
-/* Write on a cgroup whose it is: the container's of that state directory.  What cannot be marked can be removed all the
- * same on kernels without such attributes (before 5.7), elsewhere only as long as it is empty. */
-void fp_cgroup_mark(const char *path, int state_fd);
+/* End what lingers in a cgroup if `kill`, remove what is below it, then itself; waits for processes on their way out.
+ */
+int fp_cgroup_remove(const char *path, bool kill, struct fp_error *error);
 
-/* "CONTROLLERS DEPTH PATH" of a journal: remove the cgroup if it is marked, and the DEPTH - 1 above it that nobody else
- * uses.  With `kill` processes that linger in it are ended.  DEPTH 0: systemd's, which removes it itself once it is
+/* Write on the first cgroup, or on `each`, which ones are the container's of that state directory.  What cannot be
+ * marked can be removed all the same on kernels without such attributes (before 5.7), elsewhere only as long as it is
  * empty. */
+void fp_cgroups_mark(const struct fp_cgroups *cgroups, int state_fd, bool each);
+
+/* "CONTROLLERS DEPTH PATH" of a journal: remove the cgroup if it is marked or empty, and the DEPTH - 1 above it that
+ * nobody else uses.  With `kill` processes that linger in it are ended.  DEPTH 0: systemd's, which removes it itself
+ * once it is empty. */
 int fp_cgroup_undo(int state_fd, const char *words, bool kill, struct fp_error *error);
 
 /* Have the cgroup2 of `dirfd` grant what `rules` say and nothing else (cgroup_devices.c); replaces what we set before.

@@ -13,12 +13,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
-#include <sys/xattr.h>
 #include <time.h>
 
-#define MARK "user.urunc"
-enum { DEPTH_MAX = 32, WAIT_MS = 10000, STEP_MS = 2, MANAGER_MS = 2000, MARK_MAX = 48 };
+enum { DEPTH_MAX = 32, WAIT_MS = 10000, STEP_MS = 2 };
 
 static void pause_ms(int ms)
 {
@@ -102,6 +99,15 @@ int fp_cgroup_freeze(const struct fp_cgroup *cgroup, bool frozen, struct fp_erro
     if (frozen)
         fp_cgroup_write(directory, file, unified ? "0" : "THAWED", &ignored);
     return fp_fail_with(error, ETIMEDOUT, frozen ? "freeze cgroup" : "thaw cgroup", cgroup->path);
+}
+
+/* What is frozen by version 1 does not even die.  Nothing that fails here is worth a word: it has its signal. */
+void fp_cgroup_thaw(const struct fp_cgroup_list *list)
+{
+    struct fp_error ignored = {0};
+    const struct fp_cgroup *freezer = fp_cgroup_freezer(list);
+    if (freezer && fp_cgroup_is_frozen(freezer))
+        fp_cgroup_freeze(freezer, false, &ignored);
 }
 
 /* --- processes --- */
@@ -224,15 +230,7 @@ static int remove_below(int directory, void *argument, struct fp_error *error)
     return 0;
 }
 
-/* A journal is no reason to remove a directory that is no cgroup, or is not there any more. */
-static bool is_cgroup(const char *path)
-{
-    struct statfs about;
-    return statfs(path, &about) == 0 &&
-           (about.f_type == 0x27e0eb /* CGROUP_SUPER_MAGIC */ || about.f_type == 0x63677270 /* CGROUP2_SUPER_MAGIC */);
-}
-
-static int remove_group(const char *path, bool kill, struct fp_error *error)
+int fp_cgroup_remove(const char *path, bool kill, struct fp_error *error)
 {
     struct fp_error ignored = {0};
     for (int waited = 0; waited < WAIT_MS; waited += STEP_MS) {
@@ -247,72 +245,4 @@ static int remove_group(const char *path, bool kill, struct fp_error *error)
         walk(AT_FDCWD, path, 0, remove_below, NULL, &ignored);
     }
     return fp_fail_with(error, EBUSY, "remove cgroup", path);
-}
-
-/* Of one that is removed before its manager has looked, the news that it is empty may be lost (kernfs tells by a work
- * item, which finds no file then): the unit would stay for ever. */
-static int await_manager(const char *path, bool kill, struct fp_error *error)
-{
-    struct fp_error ignored = {0};
-    if (!kill) /* nobody but whom the manager was told of */
-        return 0;
-    for (int waited = 0; waited < MANAGER_MS && is_cgroup(path); waited += STEP_MS) {
-        fp_cgroup_signal(path, SIGKILL, &ignored);
-        pause_ms(STEP_MS);
-    }
-    return is_cgroup(path) ? remove_group(path, kill, error) : 0;
-}
-
-/* Which state directory: what is written on a cgroup.  0 if nobody can say. */
-static size_t mark_of(int state_fd, char *ret, size_t size)
-{
-    struct stat status;
-    if (fstat(state_fd, &status) < 0)
-        return 0;
-    return (size_t)snprintf(ret, size, "%llx:%llx", (unsigned long long)status.st_dev,
-                            (unsigned long long)status.st_ino);
-}
-
-void fp_cgroup_mark(const char *path, int state_fd)
-{
-    char mark[MARK_MAX];
-    setxattr(path, MARK, mark, mark_of(state_fd, mark, sizeof(mark)), 0);
-}
-
-static bool is_marked(const char *path, int state_fd)
-{
-    char mark[MARK_MAX], found[MARK_MAX];
-    ssize_t size = getxattr(path, MARK, found, sizeof(found));
-    if (size < 0)
-        return errno == EOPNOTSUPP && is_cgroup(path); /* Linux before 5.7 */
-    return (size_t)size == mark_of(state_fd, mark, sizeof(mark)) && memcmp(mark, found, (size_t)size) == 0;
-}
-
-/* Of one without the mark nobody was let in, or it is another's: it goes if it is empty. */
-static int undo_group(const char *path, int depth, bool ours, bool kill, struct fp_error *error)
-{
-    if (depth == 0)
-        return ours ? await_manager(path, kill, error) : 0;
-    if (ours)
-        return remove_group(path, kill, error);
-    rmdir(path);
-    return 0;
-}
-
-int fp_cgroup_undo(int state_fd, const char *words, bool kill, struct fp_error *error)
-{
-    char path[FP_CGROUP_PATH_MAX];
-    int depth, start = 0;
-    if (sscanf(words, "%*s %d %n", &depth, &start) != 1 || words[start] != '/' ||
-        snprintf(path, sizeof(path), "%s", words + start) >= (int)sizeof(path))
-        return 0;
-    bool ours = is_marked(path, state_fd);
-    if ((ours || is_cgroup(path)) && undo_group(path, depth, ours, kill, error) < 0)
-        return -1;
-    for (int i = 1; i < depth; i++) {
-        *strrchr(path, '/') = '\0';
-        if (!is_cgroup(path) || rmdir(path) < 0)
-            break; /* somebody else's too, by now */
-    }
-    return 0;
 }

@@ -128,6 +128,16 @@ cdef extern from "lifecycle.h":
     int fp_lifecycle_pause(const fp_state *state, bint paused, fp_error *error) nogil
     int fp_lifecycle_end(const fp_state *state, fp_error *error) nogil
 
+cdef extern from "verbs.h":
+    struct fp_container:
+        int root_fd
+        int lock_fd
+        int fd
+    void fp_container_deinit(fp_container *container) nogil
+    int fp_container_open(fp_container *ret, const char *root, const char *id, bint locks) nogil
+    int fp_container_start(fp_container *container, fp_error *error) nogil
+    bint fp_container_delete(fp_container *container, const char *id, bint force) nogil
+
 cdef extern from "audit.h":
     bint fp_audit_denied(int pid, uint64_t start_time, int *ret) nogil
 

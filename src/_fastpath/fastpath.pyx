@@ -361,6 +361,35 @@ def remove(int root_fd, str container_id):
         raise_error(&error)
 
 
+def start(str root, str container_id):
+    cdef fp_error error
+    cdef fp_container container
+    cdef bytes directory = PyUnicode_EncodeFSDefault(root), name = PyUnicode_EncodeFSDefault(container_id)
+    cdef const char *where = directory
+    cdef const char *which = name
+    cdef int served = 0
+    error.number = 0
+    with nogil:
+        if fp_container_open(&container, where, which, True) > 0:
+            served = fp_container_start(&container, &error)
+        fp_container_deinit(&container)
+    if served < 0:
+        raise_error(&error)
+    return served > 0
+
+
+def delete(str root, str container_id, bint force):
+    cdef fp_container container
+    cdef bytes directory = PyUnicode_EncodeFSDefault(root), name = PyUnicode_EncodeFSDefault(container_id)
+    cdef const char *where = directory
+    cdef const char *which = name
+    cdef bint served
+    with nogil:
+        served = fp_container_open(&container, where, which, True) > 0 and fp_container_delete(&container, which, force)
+        fp_container_deinit(&container)
+    return served
+
+
 def undo(int state_fd):
     cdef fp_error error
     cdef int status

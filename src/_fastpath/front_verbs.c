@@ -5,11 +5,9 @@
 
 #include "audit.h"
 #include "cleanup.h"
-#include "journal.h"
 #include "lifecycle.h"
-#include "network.h"
 #include "planner.h"
-#include "state.h"
+#include "verbs.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -20,61 +18,25 @@
 
 enum { TO_PYTHON = -1 };
 
-struct container {
-    int root_fd, lock_fd, fd;
-    struct fp_state state;
-    enum fp_status status;
-};
-
-static void container_deinit(struct container *container)
+/* 1 if `ret` is a container of ours that is no special case; else what fp_front_serve returns: that there is no such
+ * container is success for `delete --force` alone. */
+static int open_container(const struct fp_command *command, struct fp_container *ret)
 {
-    fp_close_guard(&container->fd);
-    fp_close_guard(&container->lock_fd);
-    fp_close_guard(&container->root_fd);
-    fp_state_deinit(&container->state);
-}
-
-/* That there is no such container is success for `delete --force` alone. */
-static int absent(const struct fp_command *command)
-{
-    return command->verb == FP_VERB_DELETE && command->force && (errno == ENOENT || errno == ENOTDIR) ? 0 : TO_PYTHON;
-}
-
-/* 1 if `ret` is a container of ours that is no special case; else what fp_front_serve returns. */
-static int open_container(const struct fp_command *command, struct container *ret)
-{
-    struct fp_error error = {0};
-    ret->root_fd = open(command->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (ret->root_fd < 0)
-        return absent(command);
     bool locks = command->verb == FP_VERB_START || command->verb == FP_VERB_DELETE;
-    /* whoever has to wait can do so in Python */
-    if (locks && (ret->lock_fd = fp_state_lock(ret->root_fd, command->id, 0, &error)) < 0)
-        return TO_PYTHON;
-    ret->fd = openat(ret->root_fd, command->id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (ret->fd < 0)
-        return absent(command);
-    if (fp_state_read(ret->fd, &ret->state, &error) < 0)
-        return TO_PYTHON;
-    ret->status = fp_state_status(&ret->state);
-    bool known = ret->status == FP_CREATED || ret->status == FP_RUNNING || ret->status == FP_STOPPED;
-    return known ? 1 : TO_PYTHON;
+    int found = fp_container_open(ret, command->root, command->id, locks);
+    if (found == 0)
+        return command->verb == FP_VERB_DELETE && command->force ? 0 : TO_PYTHON;
+    return found > 0 ? 1 : TO_PYTHON;
 }
 
-static int serve_start(struct container *container, bool *ret_failed, struct fp_error *error)
+static int serve_start(struct fp_container *container, bool *ret_failed, struct fp_error *error)
 {
-    const struct fp_record *record = &container->state.record;
-    if (record->flags & ~(uint32_t)FP_FLAG_LATE || container->status != FP_CREATED)
-        return TO_PYTHON;
-    if (record->flags & FP_FLAG_LATE && fp_network_has_links((int)record->pid))
-        return TO_PYTHON;
-    if (fp_lifecycle_start(container->fd, &container->state, error) == 0)
-        return 0;
-    *ret_failed = true;
-    return TO_PYTHON;
+    int served = fp_container_start(container, error);
+    *ret_failed = served < 0;
+    return served > 0 ? 0 : TO_PYTHON;
 }
 
-static int serve_kill(const struct fp_command *command, const struct container *container)
+static int serve_kill(const struct fp_command *command, const struct fp_container *container)
 {
     struct fp_error error = {0};
     if (command->all) /* of a stopped one too: what its program has left behind */
@@ -84,20 +46,6 @@ static int serve_kill(const struct fp_command *command, const struct container *
     if (container->status == FP_STOPPED)
         return TO_PYTHON;
     return fp_lifecycle_kill(container->fd, &container->state, command->signal, &error) == 0 ? 0 : TO_PYTHON;
-}
-
-static int serve_delete(const struct fp_command *command, const struct container *container)
-{
-    struct fp_error error = {0};
-    const uint32_t others = ~(uint32_t)(FP_FLAG_LATE | FP_FLAG_WAITS);
-    if (container->state.record.flags & others || (container->status != FP_STOPPED && !command->force))
-        return TO_PYTHON;
-    if (container->status != FP_STOPPED && fp_lifecycle_end(&container->state, &error) < 0)
-        return TO_PYTHON;
-    /* each step can be done again, so that Python finds the fault that this one has met */
-    if (fp_journal_undo(container->fd, &error) < 0 || fp_state_remove(container->root_fd, command->id, &error) < 0)
-        return TO_PYTHON;
-    return 0;
 }
 
 /* That nobody reads the output is no failure. */
@@ -122,7 +70,7 @@ static int print(const char *text, size_t size)
     return status;
 }
 
-static int serve_state(const struct container *container)
+static int serve_state(const struct fp_container *container)
 {
     const struct fp_record *record = &container->state.record;
     int call; /* who knows its name is Python */
@@ -167,7 +115,7 @@ static int serve_create(const struct fp_command *command)
 
 int fp_front_serve(const struct fp_command *command, bool *ret_failed, struct fp_error *error)
 {
-    __attribute__((cleanup(container_deinit))) struct container container = {
+    __attribute__((cleanup(fp_container_deinit))) struct fp_container container = {
         .root_fd = -1, .lock_fd = -1, .fd = -1, .status = FP_STOPPED};
     if (command->log && *command->log) {
         /* a log that cannot be written is an error even where there is nothing to say */
@@ -186,7 +134,7 @@ int fp_front_serve(const struct fp_command *command, bool *ret_failed, struct fp
     case FP_VERB_KILL:
         return serve_kill(command, &container);
     case FP_VERB_DELETE:
-        return serve_delete(command, &container);
+        return fp_container_delete(&container, command->id, command->force) ? 0 : TO_PYTHON;
     default:
         return TO_PYTHON;
     }

@@ -19,10 +19,20 @@
 
 enum { JOURNAL_MAX = 1 << 20, KILL_WAIT_MS = 10000, LOCK_WAIT_MS = 10000 };
 
+/* What is frozen does not end, not even by SIGKILL (version 1). */
+static void thaw(int state_fd)
+{
+    struct fp_error ignored = {0};
+    struct fp_cgroup_list list;
+    if (fp_cgroup_list_read(state_fd, &list, &ignored) < 0)
+        return;
+    fp_cgroup_thaw(&list);
+    fp_cgroup_list_deinit(&list);
+}
+
 /* "process PID START": a pid that is somebody else's by now has another start time. */
 static int undo_process(int state_fd, const char *words, struct fp_error *error)
 {
-    (void)state_fd;
     int pid;
     unsigned long long start;
     if (sscanf(words, "%d %llu", &pid, &start) != 2)
@@ -32,6 +42,7 @@ static int undo_process(int state_fd, const char *words, struct fp_error *error)
         return errno == ESRCH ? 0 : fp_fail(error, "pidfd_open", words);
     if (fp_pidfd_send_signal(pidfd, SIGKILL) < 0 && errno != ESRCH)
         return fp_fail(error, "kill", words);
+    thaw(state_fd);
     if (!fp_process_wait(pidfd, KILL_WAIT_MS))
         return fp_fail_with(error, ETIMEDOUT, "the process does not end", words);
     return 0;
@@ -118,19 +129,6 @@ int fp_journal_add_lines(int state_fd, const char *lines, size_t size, struct fp
     return 0;
 }
 
-/* What is frozen does not end, not even by SIGKILL (version 1). */
-static void thaw(int state_fd)
-{
-    struct fp_error ignored = {0};
-    struct fp_cgroup_list list;
-    if (fp_cgroup_list_read(state_fd, &list, &ignored) < 0)
-        return;
-    const struct fp_cgroup *freezer = fp_cgroup_freezer(&list);
-    if (freezer && fp_cgroup_is_frozen(freezer))
-        fp_cgroup_freeze(freezer, false, &ignored);
-    fp_cgroup_list_deinit(&list);
-}
-
 /* Of a cgroup without a process in the journal nobody was let in: whoever is there is not ours. */
 static void undo_line(int state_fd, const char *line, bool had_process, struct fp_error *error)
 {
@@ -158,7 +156,6 @@ int fp_journal_undo(int state_fd, struct fp_error *error)
     /* a line without its end was cut by a crash: what it names was not made yet, or is a prefix nobody owns */
     while (size && text[size - 1] != '\n')
         size--;
-    thaw(state_fd);
     bool had_process = memmem(text, size, "process ", 8) == text || memmem(text, size, "\nprocess ", 9);
     while (size) {
         text[size - 1] = '\0';

@@ -136,15 +136,6 @@ int fp_lifecycle_exec(struct fp_sandbox *sandbox, struct fp_error *error)
     return 0;
 }
 
-/* What is frozen by version 1 does not even die.  Nothing that fails here is worth a word: it has its signal. */
-static void thaw(const struct fp_state *state)
-{
-    struct fp_error ignored = {0};
-    const struct fp_cgroup *freezer = fp_cgroup_freezer(&state->cgroups);
-    if (freezer && fp_cgroup_is_frozen(freezer))
-        fp_cgroup_freeze(freezer, false, &ignored);
-}
-
 int fp_lifecycle_kill(int state_fd, const struct fp_state *state, int number, struct fp_error *error)
 {
     if (number == SIGTERM && state_fd >= 0 && fp_state_status(state) == FP_RUNNING && fp_control_powerdown(state_fd))
@@ -157,7 +148,7 @@ int fp_lifecycle_kill(int state_fd, const struct fp_state *state, int number, st
     if (fp_pidfd_send_signal(pidfd, sent) < 0)
         return fp_fail(error, "kill", NULL);
     if (sent == SIGKILL)
-        thaw(state);
+        fp_cgroup_thaw(&state->cgroups);
     return 0;
 }
 
@@ -169,7 +160,7 @@ int fp_lifecycle_kill_all(const struct fp_state *state, int number, struct fp_er
     if (fp_cgroup_signal((freezer ? freezer : state->cgroups.items)->path, number, error) < 0)
         return -1;
     if (number == SIGKILL)
-        thaw(state);
+        fp_cgroup_thaw(&state->cgroups);
     return 0;
 }
 
@@ -202,7 +193,7 @@ int fp_lifecycle_end(const struct fp_state *state, struct fp_error *error)
         return errno == ESRCH ? 0 : fp_fail(error, "pidfd_open", NULL);
     if (fp_pidfd_send_signal(pidfd, SIGKILL) < 0 && errno != ESRCH)
         return fp_fail(error, "kill", NULL);
-    thaw(state);
+    fp_cgroup_thaw(&state->cgroups);
     if (!fp_process_wait(pidfd, END_WAIT_MS))
         return fp_fail_with(error, ETIMEDOUT, "kill", "the process does not end");
     return 0;

@@ -169,6 +169,12 @@ def lock(root_fd: int, container_id: str, timeout_ms: int) -> int:
 def remove(root_fd: int, container_id: str) -> None:
     """Remove urunc's files in <root>/<id> and the directory; none is no error, a file of somebody else's is."""
 
+def start(root: str, container_id: str) -> bool:
+    """Start an ordinary container; False, and nothing done, if it is none.  OSError: it cannot be tried again."""
+
+def delete(root: str, container_id: str, force: bool) -> bool:
+    """Remove an ordinary container; False if it is none, or a step failed, which can be done again."""
+
 def undo(state_fd: int) -> None:
     """Undo what the journal lists, last first; goes on after a failure and raises the first."""
 

@@ -6,7 +6,7 @@ nothing here changes the process that calls: no chdir, umask, setns, signal hand
 
 import os
 
-from . import _fastpath, listing, runtime, spans, wanted
+from . import _fastpath, listing, runtime, wanted
 from ._record import replace
 from .arguments import check_id
 from .container import Container, told
@@ -33,7 +33,7 @@ class Runtime:
 
     def __init__(self, root: str = "/run/urunc", config: str = "/etc/urunc/config.toml", trace: str = "") -> None:
         self._request = Request(
-            verb="state", root=os.path.abspath(root), config=config, hands_over=False, trace=trace, spans=spans.sinks()
+            verb="state", root=os.path.abspath(root), config=config, hands_over=False, trace=trace, spans=True
         )
 
     def template(self, bundle: str) -> "Template":

@@ -36,7 +36,7 @@ def run(request: Request) -> "Outcome | str":
                     return Outcome(warnings=warnings, hints=said.hints)
                 session.attach()
                 trace = Trace("run", request.id)
-                trace.listen(sinks(request.trace, "", ()))
+                trace.listen(sinks(request.trace, ""))
                 ended = os.waitpid(pid, 0)[1]
             trace.mark("the monitor runs")
             if os.WIFSIGNALED(ended) and os.WTERMSIG(ended) == audit.SIGSYS:

@@ -6,10 +6,6 @@ nothing to import; cli.py reads command lines by them and documents.py writes th
 
 from ._record import Record
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from .trace import Sink
-
 
 class Request(Record):
     """One command line, understood and checked; paths of `root` and `bundle` are absolute."""
@@ -27,7 +23,7 @@ class Request(Record):
     no_new_keyring: bool = False
     systemd_cgroup: bool = False
     trace: str = ""
-    spans: "tuple[Sink, ...]" = ()  # more that listen to the steps, of an embedding program
+    spans: bool = False  # the steps are OpenTelemetry's too, if the program that embeds us has a use for them
     config: str = "/etc/urunc/config.toml"  # from the environment, no option
     hands_over: bool = True  # False in an embedding program, which must not become the fallback runtime
     # create, run, spec, exec

@@ -12,7 +12,7 @@ from .errors import SpecError, StateError, UruncError
 from .launch import advised
 from .request import Outcome
 from .trace import Trace, sinks
-from .wanted import Wanted, build
+from .wanted import Wanted, build, listeners
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def start(request: "Request", plan_bytes: bytes = b"") -> Outcome:
         record = container.record()
         lifecycle.check(container.status(record), "start", request.id)
         trace = Trace("start", request.id)
-        trace.listen(sinks(request.trace, _timestamps(request, record), request.spans))
+        trace.listen((*sinks(request.trace, _timestamps(request, record)), *listeners(request)))
         trace.mark("state")
         sandbox: _fastpath.Sandbox | None = None
         try:

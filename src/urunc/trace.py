@@ -41,12 +41,6 @@ class Trace:
         self.marks: list[tuple[str, int]] = []
         self.mark("")
 
-    def another(self, command: str, container_id: str) -> "Trace":
-        """Return a trace for the same listeners that begins now."""
-        trace = Trace(command, container_id)
-        trace.sinks = self.sinks
-        return trace
-
     def listen(self, found: "tuple[Sink, ...]") -> None:
         """Say who listens; nothing is noted any more if that is nobody."""
         self.sinks = found
@@ -65,8 +59,8 @@ class Trace:
         self.marks = self.marks[-1:]
 
 
-def sinks(chrome_path: str, timestamps_path: str, more: "tuple[Sink, ...]" = ()) -> "tuple[Sink, ...]":
-    """Return who listens; a path "" is nobody.  HostError for a file that cannot be written."""
+def sinks(chrome_path: str, timestamps_path: str) -> "tuple[Sink, ...]":
+    """Return what listens in a file; a path "" is nobody.  HostError for one that cannot be written."""
     made: list[Sink] = []
     if chrome_path:
         _append(chrome_path, "")
@@ -74,7 +68,7 @@ def sinks(chrome_path: str, timestamps_path: str, more: "tuple[Sink, ...]" = ())
     if timestamps_path:
         _append(timestamps_path, "")
         made.append(lambda command, name, marks: _timestamps(timestamps_path, command, name, marks))
-    return (*made, *more)
+    return tuple(made)
 
 
 def _chrome(path: str, command: str, marks: "list[tuple[str, int]]") -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .launch import Executor
     from .request import Request
     from .systemd import Scope
+    from .trace import Sink
 
 
 class Wanted:
@@ -43,7 +44,8 @@ class Wanted:
         self.debug = request.debug
         self.preserve_fds = request.preserve_fds
         self.config: Config = config.load(request.config)
-        self.trace.listen(sinks(request.trace, self.config.timestamps, request.spans))
+        self.files = sinks(request.trace, self.config.timestamps)  # what listens to every container
+        self.trace.listen((*self.files, *listeners(request)))
         self.overhead_bytes = self.config.memory_overhead_mib * machine.MIB
         monitors.check_names([entry.name for entry in self.config.monitors], request.config)
         self.trace.mark("configuration")
@@ -137,6 +139,15 @@ class Wanted:
         return machine.machine_of(spec or self.spec, self.unikernel, guest, chosen, self.host, net)
 
 
+def listeners(request: "Request") -> "tuple[Sink, ...]":
+    """Return who listens, beside files, to a command that begins now."""
+    if not request.spans:
+        return ()
+    from . import spans
+
+    return spans.sinks()
+
+
 def build(
     request: "Request",
     wanted: Wanted,
@@ -150,7 +161,10 @@ def build(
     """
     check_terminal(request, wanted.spec)
     guest, chosen, host = prepared
-    trace = wanted.trace if request.hands_over else wanted.trace.another("create", request.id)
+    trace = wanted.trace
+    if not request.hands_over:  # of the template
+        trace = Trace("create", request.id)
+        trace.listen((*wanted.files, *listeners(request)))
     if request.systemd_cgroup and not scope.pid:
         with wanted.scope(chosen, host, request.id) as made:
             return build(request, wanted, prepared, executor, made)

@@ -1,6 +1,7 @@
 """Steps and who listens to them."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,18 @@ def test_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (2000, 4000) == tuple((step.end_time or 0) - (step.start_time or 0) for step in (bundle, commit))
     assert whole.attributes is not None
     assert "c" == whole.attributes["container.id"]
+
+
+def test_without_a_tracer_provider_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the library is there or not; a provider that comes later is asked from the next command on."""
+    monkeypatch.setattr("opentelemetry.trace._TRACER_PROVIDER", None)
+
+    assert () == spans.sinks()
+
+    monkeypatch.setattr("opentelemetry.trace._TRACER_PROVIDER", TracerProvider())
+
+    assert 1 == len(spans.sinks())
+
+    monkeypatch.delitem(sys.modules, "opentelemetry.trace")
+
+    assert () == spans.sinks()
