@@ -1,7 +1,8 @@
-"""A seccomp filter made shorter: libseccomp compares a call with each one of a list, this with each range of them.
+"""Seccomp filters made one, and short: libseccomp compares a call with every one of a list, this with ranges of them.
 
-The one rule: the new program decides as the old one did, whatever the call; one that is not understood stays as it is.
-The kernel converts and compiles a filter for each process that loads it, which costs by its length.
+The one rule: the new program decides as the old ones did together, whatever the call; where one is not understood
+they stay as they are.  The kernel converts and compiles a filter for each process that loads it, which costs by its
+length.
 """
 
 import sys
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     Instruction = tuple[int, int, int, int]
     # of a call: ("return", action), or ("block", index) from where on its arguments matter
     Outcome = tuple[str, int]
+    Answer = tuple[int, int]  # the strictest action so far, and which program's it is
+    Blocks = tuple[tuple[int, int], ...]  # of which programs the arguments matter still, and where they begin to
 
 SIZE = 8  # bytes of an instruction
 # linux/bpf_common.h
@@ -21,6 +24,8 @@ NUMBER, ARCHITECTURE = 0, 4  # offsets in struct seccomp_data
 TOP = 1 << 32
 ORDER = sys.byteorder
 FAR = 250  # a conditional jump reaches 255 instructions
+# linux/seccomp.h
+KILL_PROCESS, ALLOW, ACTION = 0x80000000, 0x7FFF0000, 0xFFFF0000
 
 
 class NotUnderstoodError(Exception):
@@ -29,12 +34,25 @@ class NotUnderstoodError(Exception):
 
 def shortened(program: bytes) -> bytes:
     """Return a shorter program that decides the same; `program` itself if none is found."""
-    old = [_read(program[at : at + SIZE]) for at in range(0, len(program), SIZE)]
+    return joined(program) or program
+
+
+def joined(*programs: bytes) -> bytes:
+    """Return one program that decides as all of `programs` do; b"" if none is found that is shorter than they are."""
+    old = [[_read(program[at : at + SIZE]) for at in range(0, len(program), SIZE)] for program in programs]
     try:
         made = _Writer(old).program()
     except NotUnderstoodError:
-        return program
-    return b"".join([_written(*row) for row in made]) if len(made) < len(old) else program
+        return b""
+    return b"".join([_written(*row) for row in made]) if len(made) < sum(map(len, old)) else b""
+
+
+def _stricter(one: "Answer", other: "Answer") -> "Answer":
+    """Return what the kernel takes, the action of highest precedence.
+
+    Of two error numbers the kernel takes that of the newest filter, and this the oldest's: it is no less an error.
+    """
+    return min(one, other, key=lambda answer: ((answer[0] & ACTION) ^ KILL_PROCESS, answer[1]))
 
 
 def _read(data: bytes) -> "Instruction":
@@ -70,73 +88,95 @@ def _follow(program: "list[Instruction]", architecture: int, number: int) -> "tu
 class _Writer:
     """Writes a program from its end: jumps lead forwards only, so what they lead to is there already."""
 
-    def __init__(self, old: "list[Instruction]") -> None:
+    def __init__(self, old: "list[list[Instruction]]") -> None:
         self._old = old
         self._new: list[Instruction] = []  # the last one first
-        self._copies: dict[int, int] = {}  # where an instruction of the old program is in the new one
+        # where an instruction of an old program is in the new one, by what is known and open when it is reached
+        self._copies: dict[tuple[int, int, Answer, Blocks], int] = {}
         self._returns: dict[int, int] = {}  # where an action is returned
 
     def program(self) -> "list[Instruction]":
-        constants = {k for code, _, _, k in self._old if code in (EQUAL, GREATER, AT_LEAST)}
+        constants = {k for old in self._old for code, _, _, k in old if code in (EQUAL, GREATER, AT_LEAST)}
         # between two of these a number is compared with the same results
         edges = sorted({0, *constants, *(k + 1 for k in constants)} - {TOP})
         unknown = next(token for token in range(len(constants) + 1) if token not in constants)
-        elsewhere = _follow(self._old, unknown, 0)
-        if elsewhere[1]:
+        if any(_follow(old, unknown, 0)[1] for old in self._old):
             raise NotUnderstoodError  # it does not begin by looking at the architecture
-        rest = self._leaf(elsewhere[0])
+        elsewhere = self._outcome(unknown, 0)
+        rest = self._leaf(*elsewhere)
         for token in edges:
-            if _follow(self._old, token, 0) != elsewhere:
+            if any(_follow(old, token, 0) != _follow(old, unknown, 0) for old in self._old):
                 section = self._straight((LOAD, 0, 0, NUMBER), self._tree(self._ranges(token, edges)))
                 rest = self._branch(EQUAL, token, section, rest)
         self._straight((LOAD, 0, 0, ARCHITECTURE), rest)
         return self._new[::-1]
 
-    def _ranges(self, architecture: int, edges: "list[int]") -> "list[tuple[int, Outcome]]":
+    def _outcome(self, architecture: int, number: int) -> "tuple[Answer, Blocks]":
+        """Return what is known of a call by its number, and what its arguments decide."""
+        answer, blocks = (ALLOW, len(self._old)), []
+        for index, old in enumerate(self._old):
+            (kind, value), _ = _follow(old, architecture, number)
+            if kind == "block":
+                blocks.append((index, value))
+            else:
+                answer = _stricter(answer, (value, index))
+        return answer, () if answer[0] & ACTION == KILL_PROCESS else tuple(blocks)
+
+    def _ranges(self, architecture: int, edges: "list[int]") -> "list[tuple[int, tuple[Answer, Blocks]]]":
         """Return from which number on which outcome holds."""
-        found: list[tuple[int, Outcome]] = []
+        found: list[tuple[int, tuple[Answer, Blocks]]] = []
         for number in edges:
-            outcome, _ = _follow(self._old, architecture, number)
+            (action, index), blocks = self._outcome(architecture, number)
+            outcome = (action, index if blocks else -1), blocks
             if not found or found[-1][1] != outcome:
                 found.append((number, outcome))
         return found
 
-    def _tree(self, ranges: "list[tuple[int, Outcome]]") -> int:
+    def _tree(self, ranges: "list[tuple[int, tuple[Answer, Blocks]]]") -> int:
         if len(ranges) == 1:
-            return self._leaf(ranges[0][1])
+            return self._leaf(*ranges[0][1])
         middle = len(ranges) // 2
         above, below = self._tree(ranges[middle:]), self._tree(ranges[:middle])
         return self._branch(AT_LEAST, ranges[middle][0], above, below)
 
-    def _leaf(self, outcome: "Outcome") -> int:
-        kind, value = outcome
-        if kind == "block":
-            return self._copy(value)
-        if value not in self._returns or len(self._new) - self._returns[value] > FAR:
-            self._returns[value] = self._add((RETURN, 0, 0, value))
-        return self._returns[value]
+    def _leaf(self, answer: "Answer", blocks: "Blocks") -> int:
+        if blocks:
+            return self._copy(answer, blocks)
+        action = answer[0]
+        if action not in self._returns or len(self._new) - self._returns[action] > FAR:
+            self._returns[action] = self._add((RETURN, 0, 0, action))
+        return self._returns[action]
 
-    def _copy(self, start: int) -> int:
-        """Copy what can be reached from there; return where it is."""
+    def _copy(self, answer: "Answer", blocks: "Blocks") -> int:
+        """Copy what can be reached from the first block, the others behind each of its ends; return where it is."""
+        (index, start), rest = blocks[0], blocks[1:]
         reached, open_ = set(), [start]
         while open_:
             at = open_.pop()
             if at not in reached:
                 reached.add(at)
-                open_ += self._after(at)
-        for at in sorted(reached - self._copies.keys(), reverse=True):
-            code, _, _, k = self._old[at]
-            after = [self._copies[index] for index in self._after(at)]
-            if code == JUMP:
-                self._copies[at] = after[0]
+                open_ += self._after(index, at)
+        known = self._copies
+        for at in sorted(reached, reverse=True):
+            key = (index, at, answer, rest)
+            if key in known:
+                continue
+            code, _, _, k = self._old[index][at]
+            after = [known[index, target, answer, rest] for target in self._after(index, at)]
+            if code == RETURN:
+                known[key] = self._leaf(_stricter(answer, (k, index)), rest)
+            elif code == JUMP:
+                known[key] = after[0]
             elif len(after) == 2:
-                self._copies[at] = self._branch(code, k, *after)
+                known[key] = self._branch(code, k, *after)
+            elif after:
+                known[key] = self._straight(self._old[index][at], after[0])
             else:
-                self._copies[at] = self._straight(self._old[at], after[0]) if after else self._add(self._old[at])
-        return self._copies[start]
+                raise NotUnderstoodError  # what it returns has been computed
+        return known[index, start, answer, rest]
 
-    def _after(self, at: int) -> "list[int]":
-        code, jt, jf, k = self._old[at]
+    def _after(self, index: int, at: int) -> "list[int]":
+        code, jt, jf, k = self._old[index][at]
         if code == JUMP:
             return [at + 1 + k]
         kind = code & CLASS

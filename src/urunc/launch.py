@@ -206,7 +206,7 @@ def write_pid(path: str, pid: int) -> None:
 
 
 def filters(spec: "Spec", chosen: "Monitor", binary: str, *, debug: bool) -> "tuple[tuple[int, bytes], ...]":
-    """Return the seccomp filters, our own first: it lets the other be loaded, which need not let ours.
+    """Return the seccomp filters, our own first: it lets the other be loaded, which need not let ours; or both in one.
 
     A list is of the program that was recorded: of the one that is built in, not of what the host has in its place.
     """
@@ -214,8 +214,7 @@ def filters(spec: "Spec", chosen: "Monitor", binary: str, *, debug: bool) -> "tu
 
     other = chosen.built_in and binary[:1] == "/"
     program = b"" if other else calls.program(chosen.name, os.uname().machine, log=debug)
-    ours = ((0, program),) if program else ()
-    return (*ours, *profile(spec))
+    return profile(spec, program) or (((0, program),) if program else ())
 
 
 def owner(spec: "Spec") -> "tuple[int, int] | None":
@@ -236,13 +235,16 @@ def users(spec: "Spec", files: "tuple[File, ...]") -> "tuple[tuple[int, int] | N
     return (userns.outside(maps.users, spec.uid), userns.outside(maps.groups, spec.gid)), mapped
 
 
-def profile(spec: "Spec", *, answered: bool = False) -> "tuple[tuple[int, bytes], ...]":
-    """Return the filter that the spec asks for, if it does; `answered` = an agent may be asked for calls."""
+def profile(spec: "Spec", ours: bytes = b"", *, answered: bool = False) -> "tuple[tuple[int, bytes], ...]":
+    """Return the filter that the spec asks for, if it does, with `ours` in it or before it.
+
+    `answered` = an agent may be asked for calls.
+    """
     if not spec.cage.seccomp:
         return ()
     from . import seccomp
 
-    return (seccomp.filter_of(spec.cage.seccomp, f"{CACHE}/seccomp", answered=answered),)
+    return seccomp.filters(spec.cage.seccomp, f"{CACHE}/seccomp", ours, answered=answered)
 
 
 def check_terminal(request: "Request", spec: "Spec") -> None:

@@ -39,6 +39,7 @@ FLAGS = {  # SECCOMP_FILTER_FLAG_* of linux/seccomp.h
 }
 LISTENER_FLAGS = {"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 32}  # of a filter that asks an agent
 _EPERM = 1
+_JOINED, _ALONE = b"+", b"-"  # in the cache, before the program
 _MAX_KEPT = 16 << 20  # bytes
 _MAX_U32, _MAX_U64 = 2**32 - 1, 2**64 - 1
 
@@ -67,10 +68,14 @@ def asks(profile: "Profile | None") -> bool:
     return isinstance(rules, list) and any(isinstance(rule, dict) and rule.get("action") == NOTIFY for rule in rules)
 
 
-def filter_of(profile: "Profile", cache: str, *, answered: bool = False) -> "tuple[int, bytes]":
-    """Return the flags for seccomp(2) and struct sock_filter[]; `cache` is a directory of ours, made if need be.
+def filters(
+    profile: "Profile", cache: str, ours: bytes = b"", *, answered: bool = False
+) -> "tuple[tuple[int, bytes], ...]":
+    """Return what is to be loaded, one after the other: flags for seccomp(2) and struct sock_filter[].
 
-    `answered` = there can be an agent.  SpecError for a profile that cannot be honoured, HostError without libseccomp.
+    `ours` is a filter that holds beside the profile's, b"" for none: the two are made one where that can be. `cache` is
+    a directory of ours, made if need be; `answered` = there can be an agent.  SpecError for a profile that cannot be
+    honoured, HostError without libseccomp.
     """
     place = "config.json: linux.seccomp"
     flags, all_flags = 0, FLAGS | LISTENER_FLAGS if answered and asks(profile) else FLAGS
@@ -78,16 +83,23 @@ def filter_of(profile: "Profile", cache: str, *, answered: bool = False) -> "tup
         flags |= all_flags[known(name, f"{place}.flags", tuple(all_flags), "%s is not supported")]
     if asks(profile) and not answered:
         raise SpecError(f"{place}: {NOTIFY} is not supported: nobody answers for a monitor, use another action")
-    wish = f"urunc seccomp 2 {os.uname().machine} {profile.value!r}\n".encode("utf-8", "surrogateescape")
+    beside = b"" if flags else ours  # what flags say is of the profile's filter alone
+    wish = f"urunc seccomp 3 {os.uname().machine} {profile.value!r}\n".encode("utf-8", "surrogateescape") + beside
     path = f"{cache}/{_fastpath.digest(wish):016x}"
     kept = _read(cache, path)
     if kept.startswith(wish):
-        return flags, kept[len(wish) :]
+        kind, program = kept[len(wish) : len(wish) + 1], kept[len(wish) + 1 :]
+    else:
+        kind, program = _made(_compiled(profile.value, place), beside)
+        _keep(cache, path, wish + kind + program)
+    return ((flags, program),) if kind == _JOINED or not ours else ((0, ours), (flags, program))
+
+
+def _made(program: bytes, beside: bytes) -> "tuple[bytes, bytes]":
     from . import bpf
 
-    program = bpf.shortened(_compiled(profile.value, place))
-    _keep(cache, path, wish + program)
-    return flags, program
+    joined = bpf.joined(beside, program) if beside else b""
+    return (_JOINED, joined) if joined else (_ALONE, bpf.shortened(program))
 
 
 def _compiled(profile: "Mapping[str, object]", place: str) -> bytes:

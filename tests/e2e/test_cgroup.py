@@ -5,16 +5,18 @@ The views are private mount namespaces of each command: what the machine has sta
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests import cgroups
 from tests.cgroups import NAME, OURS, cgroup_of, has_controller
-from tests.container import alive, read
+from tests.container import alive, read, until
 from tests.e2e.cgroup_views import View
 
 pytestmark = pytest.mark.e2e
@@ -162,6 +164,44 @@ def test_a_journal_that_names_anothers_cgroup_ends_and_removes_nobody(
         stranger.wait()
         (foreign / "below").rmdir()
         foreign.rmdir()
+
+
+def test_a_cgroup_made_anew_by_somebody_else_is_not_the_containers(
+    view: View, bundle: Make, request: pytest.FixtureRequest
+) -> None:
+    """The path in the journal is the same; the mark, which one cgroup has for all, has the numbers of ours."""
+    pid = view.create(bundle())
+    lines = (view.root / "c" / "journal").read_text().splitlines()
+    names = [line.split(" ")[1] for line in lines if line.startswith("cgroup ")]
+    places = {name: view.place("" if view.unified else name) for name in names}
+    # a new cpuset takes nobody at first
+    anew = [places[name] for name in names[0 if view.unified else 1 :] if name != "cpuset"]
+    os.kill(pid, signal.SIGKILL)
+    stranger = subprocess.Popen(["sleep", "1000"])
+    request.addfinalizer(stranger.wait)
+    request.addfinalizer(stranger.kill)
+    for place in anew:
+        until(partial(removed, place), f"{place} is empty")
+        place.mkdir()
+        (place / "cgroup.procs").write_text(str(stranger.pid))
+    view.good("delete", "--force", "c")
+
+    assert stranger.poll() is None
+    assert [[str(stranger.pid)]] * len(anew) == [read(place / "cgroup.procs").split() for place in anew]
+    assert not any(place.is_dir() for place in places.values() if place not in anew)
+    stranger.kill()
+    stranger.wait()
+    for place in anew:
+        until(partial(removed, place), f"{place} is empty")
+
+
+def removed(place: Path) -> bool:
+    """Whether it could be: a process that has ended is in it a moment longer."""
+    try:
+        place.rmdir()
+    except OSError:
+        return False
+    return True
 
 
 def test_a_process_that_lingers_in_the_cgroup_ends_with_the_container(

@@ -1,5 +1,6 @@
 """Filters made shorter decide as they did before."""
 
+import itertools
 import random
 import struct
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from bench.bundle import SECCOMP
 
 from urunc import bpf, seccomp
+from urunc import calls as urunc_calls
 from urunc.errors import HostError
 
 X86_64, X86, AARCH64 = 0xC000003E, 0x40000003, 0xC00000B7
@@ -94,6 +96,49 @@ def test_lists_get_much_shorter() -> None:
         pytest.skip(str(error))
 
     assert len(bpf.shortened(program)) < len(program) / 2
+    assert 0 < len(bpf.joined(urunc_calls.program("spt", "x86_64"), program)) < len(program) / 4
+
+
+def stricter(first: int, second: int) -> tuple[int, ...]:
+    """What may come of two answers: the action that the kernel takes, and of two error numbers either."""
+    actions = [answer & 0xFFFF0000 for answer in (first, second)]
+    taken = min(actions, key=lambda action: action ^ KILL)
+    return tuple(answer for answer, action in zip((first, second), actions, strict=True) if action == taken)
+
+
+@pytest.mark.parametrize("monitor", ["spt", "hvt", "qemu", "firecracker", "cloud-hypervisor"])
+@pytest.mark.parametrize("log", [False, True], ids=["kills", "logs"])
+def test_one_filter_decides_as_two(program: bytes, monitor: str, log: bool) -> None:
+    """The monitor's own and that of a profile; none is made that is longer than they are."""
+    ours = urunc_calls.program(monitor, "x86_64", log=log)
+    both = bpf.joined(ours, program)
+
+    assert len(both) < len(ours) + len(program)
+    for call in calls() if both else []:
+        assert decide(both, call) in stricter(decide(ours, call), decide(program, call))
+
+
+def test_two_programs_that_look_at_arguments() -> None:
+    """Whatever the first finds in them, the second is asked, unless the first ends the process."""
+    programs = []
+    for argument, mask, found, else_ in ((16, 1, ERRNO, ALLOW), (24, 2, KILL, ALLOW), (16, 4, 0x7FFC0000, ERRNO + 6)):
+        rows = [(0x20, 0, 0, 4), (0x15, 1, 0, X86_64), (0x06, 0, 0, KILL), (0x20, 0, 0, 0), (0x15, 1, 0, 56)]
+        rows += [(0x06, 0, 0, ALLOW), (0x20, 0, 0, argument), (0x45, 0, 1, mask), (0x06, 0, 0, found)]
+        programs.append(b"".join(struct.pack("=HBBI", *row) for row in [*rows, (0x06, 0, 0, else_)]))
+    for first, second in itertools.permutations(programs, 2):
+        both = bpf.joined(first, second)
+        assert both
+        for number, one, two in itertools.product((56, 57), range(8), range(8)):
+            call = struct.pack("=IIQ6Q", number, X86_64, 0, one, two, 0, 0, 0, 0)
+
+            assert decide(both, call) in stricter(decide(first, call), decide(second, call))
+
+
+def test_one_that_is_not_understood_is_joined_with_none() -> None:
+    program = struct.pack("=HBBI", 0x06, 0, 0, ALLOW)
+    odd = b"".join(struct.pack("=HBBI", *row) for row in [(0x20, 0, 0, 0), (0x15, 0, 1, 3), *[(0x06, 0, 0, KILL)] * 2])
+
+    assert b"" == bpf.joined(program, odd) == bpf.joined(odd, program)
 
 
 def test_random_lists(subtests: pytest.Subtests) -> None:
