@@ -5,12 +5,13 @@
 
 #include "button.h"
 #include "cleanup.h"
-#include "enter.h"
+#include "credentials.h"
 #include "events.h"
+#include "helper.h"
 #include "kernel.h"
-#include "protocol.h"
 #include "qmp.h"
 #include "sector.h"
+#include "unotify.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -22,7 +23,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum { HELPER_FD = 3, ASK_MS = 200, QUIT_MS = 2000, GONE_MS = 5000, DEBUG_EXIT_SOLO5 = 83 };
+enum { NOTES_FD = 1, ASK_MS = 200, QUIT_MS = 2000, GONE_MS = 5000, DEBUG_EXIT_SOLO5 = 83 };
 
 struct helper {
     pid_t pid;
@@ -37,90 +38,27 @@ static struct {
     bool rebooted;
     struct fp_button button;
     bool pressed;
+    int listener; /* of the monitor's filter */
+    int notes;    /* FP_SLOT_DENIED */
+    bool denied;
     volatile pid_t monitor;
     struct helper helpers[FP_HELPERS_MAX];
     int helper_count;
     const struct helper *gone; /* it has ended in order: as it does when the monitor goes, too */
     int gone_status;
     int64_t gone_deadline;
-} companion = {.qmp = {.fd = -1}, .events = {.fd = -1}, .button = {.path = "", .fd = -1}};
-
-static int drop_to(int64_t uid, int64_t gid, int64_t capabilities, struct fp_error *error)
-{
-    int64_t kept = uid ? capabilities : 0; /* by exec: root has what is in the bounding set */
-    const struct fp_operation operations[] = {
-        {FP_OP_BOUNDING_SET, {{.integer = capabilities}}},
-        {FP_OP_GROUPS, {{.items = NULL, .count = 0}}},
-        {FP_OP_USER, {{.integer = uid}, {.integer = gid}}},
-        {FP_OP_CAPABILITIES,
-         {{.integer = capabilities}, {.integer = capabilities}, {.integer = kept}, {.integer = kept}}},
-        {FP_OP_NO_NEW_PRIVILEGES, {{.integer = 0}}},
-    };
-    for (size_t i = 0; i < sizeof(operations) / sizeof(*operations); i++)
-        if (fp_enter_operation(&operations[i], NULL, error) < 0)
-            return -1;
-    return 0;
-}
-
-/* In the helper: its messages go where the guest's errors go, and nothing else is shared with the guest. */
-static int execute_helper(const struct fp_operation *operation, const int *slots, pid_t parent, struct fp_error *error)
-{
-    const union fp_argument *argument = operation->arguments;
-    const char *path = argument[1].text;
-    _cleanup_free_ const char **argv = calloc(argument[2].count + 1, sizeof(*argv));
-    _cleanup_free_ const char **environment = calloc(argument[3].count + 1, sizeof(*environment));
-    if (!argv || !environment)
-        return fp_fail(error, "helper", path);
-    fp_vector(&argument[2], argv);
-    fp_vector(&argument[3], environment);
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0)
-        return fp_fail(error, "open", "/dev/null");
-    int given = argument[0].integer < 0 ? -1 : slots[argument[0].integer];
-    /* the one that has the number already would be closed at exec: dup2 leaves it as it is */
-    if (given == HELPER_FD ? fcntl(given, F_SETFD, 0) < 0 : given >= 0 && dup2(given, HELPER_FD) < 0)
-        return fp_fail(error, "dup", path);
-    if (argument[7].integer && dup2(null, 2) < 0)
-        return fp_fail(error, "open", "/dev/null");
-    if (drop_to(argument[4].integer, argument[5].integer, argument[6].integer, error) < 0)
-        return -1;
-    fp_default_signals();
-    /* after the change of user, which clears it */
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        return fp_fail_with(error, ESRCH, "helper", path);
-    execve(path, (char *const *)argv, (char *const *)environment);
-    return fp_fail(error, "helper: exec", path);
-}
+} companion = {.qmp = {.fd = -1}, .events = {.fd = -1}, .button = {.path = "", .fd = -1}, .listener = -1, .notes = -1};
 
 int fp_companion_helper(const struct fp_operation *operation, const int *slots, struct fp_error *error)
 {
     const char *path = operation->arguments[1].text;
-    int pair[2];
     if (companion.helper_count == FP_HELPERS_MAX)
         return fp_fail_with(error, E2BIG, "helper", path);
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-        return fp_fail(error, "socketpair", path);
-    _cleanup_close_ int ours = pair[0];
-    _cleanup_close_ int theirs = fcntl(pair[1], F_DUPFD_CLOEXEC, FP_SLOT_COUNT);
-    close(pair[1]);
-    pid_t parent = getpid(), pid = fork();
-    if (pid < 0)
-        return fp_fail(error, "fork", path);
-    if (pid == 0) {
-        struct fp_error failed = {0};
-        execute_helper(operation, slots, parent, &failed);
-        fp_send_result(theirs, &failed);
-        _exit(127);
-    }
-    close(fp_take_fd(&theirs));
-    struct fp_error result;
-    int received = fp_receive_result(ours, &result, error); /* end of file: execve closed it */
-    if (received > 0)
-        *error = result;
-    if (received != 0)
+    struct helper *helper = &companion.helpers[companion.helper_count];
+    helper->name = path;
+    if (fp_helper_start(operation, slots, &helper->pid, error) < 0)
         return -1;
-    companion.helpers[companion.helper_count++] = (struct helper){pid, path};
+    companion.helper_count++;
     return 0;
 }
 
@@ -237,12 +175,35 @@ static void watch_reboot(void)
     }
 }
 
+/* What has become of the state directory is not our affair: the status says enough. */
+static void note_denied(int call)
+{
+    ssize_t written = companion.denied ? 0 : write(companion.notes, &call, sizeof(call));
+    (void)written;
+    companion.denied = true;
+}
+
+static void watch_filter(void)
+{
+    int call;
+    if (fp_unotify_read(companion.listener, &call)) {
+        note_denied(call);
+        kill(companion.monitor, SIGKILL);
+    } else if (errno != ENOENT && errno != EINTR) { /* ENOENT: who waited is gone */
+        companion.listener = (close(companion.listener), -1);
+    }
+}
+
 /* Everything that has ended; as pid 1 of a namespace we get orphans, too. */
 static void reap(bool *halted)
 {
     int status;
     for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
         if (pid == companion.monitor) {
+            if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+                note_denied(-1); /* by a filter of its own, or the spec's */
+            if (companion.denied)
+                finish(128 + SIGSYS);
             if (companion.qmp.fd >= 0)
                 fp_qmp_read(&companion.qmp); /* it may have started the guest since we looked */
             bool ran = !companion.asks || companion.qmp.replies >= 2;
@@ -282,7 +243,8 @@ static _Noreturn void watch(const sigset_t *open)
         struct timespec wait = {.tv_nsec = wait_ms * 1000000L};
         struct pollfd all[] = {{.fd = companion.qmp.fd, .events = POLLIN},
                                {.fd = companion.events.fd, .events = POLLIN},
-                               {.fd = companion.button.fd, .events = POLLIN}};
+                               {.fd = companion.button.fd, .events = POLLIN},
+                               {.fd = companion.listener, .events = POLLIN}};
         /* what a handler opens meanwhile is looked at in the next round: ppoll was interrupted by it */
         if (ppoll(all, sizeof(all) / sizeof(*all), wait_ms < 0 ? NULL : &wait, open) <= 0)
             continue;
@@ -292,6 +254,8 @@ static _Noreturn void watch(const sigset_t *open)
             watch_reboot();
         if (all[2].revents && companion.button.fd >= 0 && fp_button_answer(&companion.button) < 0)
             kill(companion.monitor, SIGTERM); /* a guest that cannot be asked */
+        if (all[3].revents)
+            watch_filter();
     }
 }
 
@@ -319,22 +283,13 @@ static int open_qmp(int64_t slot, int *slots, struct fp_error *error)
     return 0;
 }
 
-/* Of the standard streams the last, to say why the container ends; the first is in use for a moment. */
+/* Of the standard streams the last, to say why the container ends; the first is in use for a moment, and the second is
+ * what a denied call is noted in. */
 static void close_all_but(int fd)
 {
-    fp_close_range(1, 1);
     fp_close_range(3, fd < 0 ? ~0u : (unsigned)fd - 1);
     if (fd >= 0)
         fp_close_range((unsigned)fd + 1, ~0u);
-}
-
-/* Until the child has become the monitor or failed: what is said of it by then is an answer to start. */
-static void await_exec(int fd)
-{
-    char byte;
-    while (read(fd, &byte, 1) < 0 && errno == EINTR)
-        ;
-    close(fd);
 }
 
 int fp_companion_split(const struct fp_operation *operation, int *slots, struct fp_error *error)
@@ -351,8 +306,8 @@ int fp_companion_split(const struct fp_operation *operation, int *slots, struct 
     if (events >= 0 && open_pair(events, slots, &companion.events.fd, error) < 0)
         return -1;
     int execs[2];
-    if (pipe2(execs, O_CLOEXEC) < 0)
-        return fp_fail(error, "pipe", "the monitor");
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, execs) < 0)
+        return fp_fail(error, "socketpair", "the monitor");
     sigset_t all, open, before;
     sigfillset(&all);
     sigemptyset(&open);
@@ -361,7 +316,8 @@ int fp_companion_split(const struct fp_operation *operation, int *slots, struct 
     if (pid < 0)
         return fp_fail(error, "fork", "the monitor");
     if (pid == 0) {
-        fcntl(execs[1], F_DUPFD_CLOEXEC, FP_SLOT_COUNT); /* its own number may be one that is kept */
+        /* its own number may be one that is kept; closed by exec */
+        fp_filters_tell(fcntl(execs[1], F_DUPFD_CLOEXEC, FP_SLOT_COUNT));
         close(execs[0]);
         close(execs[1]);
         sigprocmask(SIG_SETMASK, &before, NULL);
@@ -373,7 +329,12 @@ int fp_companion_split(const struct fp_operation *operation, int *slots, struct 
     prctl(PR_SET_NAME, FP_COMPANION_NAME);
     catch_signals();
     dup2(execs[0], 0);
+    companion.notes = dup2(slots[FP_SLOT_DENIED], NOTES_FD);
+    if (companion.notes < 0)
+        close(NOTES_FD);
     close_all_but(companion.qmp.fd >= 0 ? companion.qmp.fd : companion.events.fd);
-    await_exec(0);
+    /* until the child has become the monitor or failed: what is said of it by then is an answer to start */
+    companion.listener = fp_unotify_receive(0);
+    close(0);
     watch(&open);
 }

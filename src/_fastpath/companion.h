@@ -31,7 +31,8 @@ enum {
 int fp_companion_helper(const struct fp_operation *operation, const int *slots, struct fp_error *error);
 
 /* Become the companion (operation `companion`): this returns in a child, which goes on to be the monitor, and never in
- * the process that called, which keeps no descriptor but standard error and its ends of QMP and of events. */
+ * the process that called, which keeps no descriptor but standard error, its ends of QMP and of events, the listener of
+ * the monitor's filter and what it notes a denied call in. */
 int fp_companion_split(const struct fp_operation *operation, int *slots, struct fp_error *error);
 
 /* The status of the container for `status`, as waitpid(2) gives it for the monitor.  `ran`: QMP has said that the guest

@@ -138,8 +138,8 @@ cdef extern from "verbs.h":
     int fp_container_start(fp_container *container, fp_error *error) nogil
     bint fp_container_delete(fp_container *container, const char *id, bint force) nogil
 
-cdef extern from "audit.h":
-    bint fp_audit_denied(int pid, uint64_t start_time, int *ret) nogil
+cdef extern from "denied.h":
+    bint fp_denied_find(int state_fd, int pid, uint64_t start_time, int *ret) nogil
 
 cdef extern from "process.h":
     int fp_process_open(int pid, uint64_t start_time) nogil

@@ -5,6 +5,7 @@
 
 #include "cleanup.h"
 #include "kernel.h"
+#include "unotify.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -101,6 +102,7 @@ static struct filter {
     struct sock_fprog program;
 } filters[FILTERS_MAX];
 static int filter_count;
+static int companion_fd = -1;
 
 /* Kept until the last moment: once it is loaded, telling how it went may be denied. */
 static int add_filter(const union fp_argument *argument, struct fp_error *error)
@@ -114,11 +116,26 @@ static int add_filter(const union fp_argument *argument, struct fp_error *error)
     return 0;
 }
 
+void fp_filters_tell(int socket)
+{
+    companion_fd = socket;
+}
+
 int fp_filters_load(struct fp_error *error)
 {
-    for (int i = 0; i < filter_count; i++)
-        if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, filters[i].flags, &filters[i].program) < 0)
+    static struct sock_filter rewritten[FP_UNOTIFY_MAX];
+    for (int i = 0; i < filter_count; i++) {
+        struct filter *one = &filters[i];
+        /* the first, while no other can keep us from giving its listener away */
+        bool tells = i == 0 && companion_fd >= 0 && !one->flags && fp_unotify_rewrite(&one->program, rewritten);
+        if (tells)
+            *one = (struct filter){SECCOMP_FILTER_FLAG_NEW_LISTENER, {one->program.len, rewritten}};
+        long listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, one->flags, &one->program);
+        if (listener < 0)
             return fp_fail(error, "seccomp", i ? "the filter of the spec" : "the filter of the monitor");
+        if (tells && fp_unotify_send(companion_fd, (int)listener, error) < 0)
+            return -1;
+    }
     filter_count = 0;
     return 0;
 }

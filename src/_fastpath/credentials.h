@@ -9,3 +9,6 @@ int fp_credentials_operation(const struct fp_operation *operation, int *slots, s
 
 /* Load the filters of the operations `seccomp` in their order, just before exec. */
 int fp_filters_load(struct fp_error *error);
+
+/* Have the first filter tell the companion of the calls that it denies, over this socket (unotify.h). */
+void fp_filters_tell(int socket);

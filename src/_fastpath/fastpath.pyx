@@ -196,9 +196,9 @@ cdef class State:
     def status(self):
         return fp_status_name(fp_state_status(&self.state)).decode()
 
-    def denied(self):
+    def denied(self, int state_fd):
         cdef int call = -1
-        if not fp_audit_denied(<int>self.state.record.pid, self.state.record.start_time, &call):
+        if not fp_denied_find(state_fd, <int>self.state.record.pid, self.state.record.start_time, &call):
             return None
         return call
 

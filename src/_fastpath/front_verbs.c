@@ -3,8 +3,8 @@
 #define _GNU_SOURCE
 #include "front.h"
 
-#include "audit.h"
 #include "cleanup.h"
+#include "denied.h"
 #include "lifecycle.h"
 #include "planner.h"
 #include "verbs.h"
@@ -74,7 +74,7 @@ static int serve_state(const struct fp_container *container)
 {
     const struct fp_record *record = &container->state.record;
     int call; /* who knows its name is Python */
-    if (container->status == FP_STOPPED && fp_audit_denied((pid_t)record->pid, record->start_time, &call))
+    if (container->status == FP_STOPPED && fp_denied_find(container->fd, (pid_t)record->pid, record->start_time, &call))
         return TO_PYTHON;
     _cleanup_free_ char *json = fp_state_json(&container->state, container->status, "");
     if (!json)

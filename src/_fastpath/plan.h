@@ -107,7 +107,8 @@
                                           child, see companion.h */                                                    \
     X(KEEP, "keep", "ii")              /* slot, number (3 ...) that the monitor finds it under */                      \
     X(EXEC, "exec", "svv")             /* path in the root, argv, environment */                                       \
-    X(EXEC_SLOT, "exec_slot", "ivv")   /* slot of a program, argv, environment */
+    X(EXEC_SLOT, "exec_slot", "ivv")   /* slot of a program, argv, environment */                                      \
+    X(DENIED, "denied", "i")           /* slot for what the companion notes a denied system call in, see denied.h */
 
 enum fp_operation_code {
 #define X(code, name, signature) FP_OP_##code,
@@ -123,7 +124,8 @@ enum {
     FP_PLAN_MAX = 16 << 20, /* bytes of a plan; argv and environment are the bulk */
     FP_ARGUMENTS_MAX = 8,
     FP_SLOT_ROOT = 0,
-    FP_SLOT_TIME = 27, /* of a time namespace to join */
+    FP_SLOT_DENIED = 23, /* of the file that the companion notes a denied system call in */
+    FP_SLOT_TIME = 27,   /* of a time namespace to join */
     FP_SLOT_LISTENER = 62,
     FP_SLOT_COUNT = 64,
 };

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "cleanup.h"
 #include "control.h"
+#include "denied.h"
 #include "kernel.h"
 #include "snapshot.h"
 
@@ -167,6 +168,8 @@ int fp_root_operation(struct fp_sandbox *sandbox, const struct fp_operation *ope
         return fp_share_create(sandbox, operation, error);
     case FP_OP_CONTROL:
         return fp_control_create(sandbox, operation, error);
+    case FP_OP_DENIED:
+        return fp_denied_create(sandbox, operation, error);
     case FP_OP_CONSOLE:
         return fp_console_create(sandbox, operation, error);
     default:

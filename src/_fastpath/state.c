@@ -5,6 +5,7 @@
 
 #include "cleanup.h"
 #include "control.h"
+#include "denied.h"
 #include "journal.h"
 #include "kernel.h"
 #include "process.h"
@@ -162,8 +163,9 @@ int fp_state_lock(int root_fd, const char *id, int timeout_ms, struct fp_error *
 
 int fp_state_remove(int root_fd, const char *id, struct fp_error *error)
 {
-    static const char *const files[] = {FP_SOCKET,   FP_CONTROL,       "hooks.json", "hooks.new",  FP_JOURNAL,
-                                        FP_SNAPSHOT, "state.json.new", "state.json", "record.new", "record"};
+    static const char *const files[] = {FP_SOCKET,    FP_CONTROL,   FP_DENIED,   "hooks.json",
+                                        "hooks.new",  FP_JOURNAL,   FP_SNAPSHOT, "state.json.new",
+                                        "state.json", "record.new", "record"};
     _cleanup_close_ int state_fd = openat(root_fd, id, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (state_fd < 0)
         return errno == ENOENT ? 0 : fp_fail(error, "open", id);

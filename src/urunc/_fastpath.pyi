@@ -102,7 +102,7 @@ class State:
     def status(self) -> str:
         """Return creating, created, running, paused or stopped, judged by process and cgroup as they are now."""
 
-    def denied(self) -> int | None:
+    def denied(self, state_fd: int) -> int | None:
         """Return the system call for which a seccomp filter has ended the process, -1 if it cannot be told; None if
         none has.  The kernel's log may lack it (audit.h).
         """

@@ -39,8 +39,11 @@ def run(request: Request) -> "Outcome | str":
                 trace.listen(sinks(request.trace, ""))
                 ended = os.waitpid(pid, 0)[1]
             trace.mark("the monitor runs")
-            if os.WIFSIGNALED(ended) and os.WTERMSIG(ended) == audit.SIGSYS:
-                warnings = (*warnings, audit.message(runtime.denied(request)))
+            if status_of(ended) == 128 + audit.SIGSYS:
+                call = runtime.denied(request)
+                if call is None and os.WIFSIGNALED(ended):
+                    call = -1
+                warnings += () if call is None else (audit.message(call),)
         except BaseException:
             runtime.delete(replace(request, force=True))
             _reap(pid)

@@ -7,7 +7,7 @@ from . import credentials, network, shared, snapshot, storage
 from ._record import Record
 from .errors import SpecError
 from .monitors import EXIT_CODES
-from .slots import CONTROL_SLOT, FIRST_FIXED_SLOT, NIC_SLOT, QMP_SLOT, ROOTFS_SLOT, TIME_SLOT
+from .slots import CONTROL_SLOT, DENIED_SLOT, FIRST_FIXED_SLOT, NIC_SLOT, QMP_SLOT, ROOTFS_SLOT, TIME_SLOT
 from .storage import NODEV, NOSUID, RDONLY
 
 TYPE_CHECKING = False
@@ -95,11 +95,13 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
     slots |= {"tree": len(slots) + 1, "console": len(slots) + 2}
     if slots["console"] >= FIRST_FIXED_SLOT:
         raise SpecError(f"block: a container takes {FIRST_FIXED_SLOT - 5} block images, this one has more: remove some")
+    watched = _companion(chosen, machine)
     operations = (
         ("stage", "root"),
         *_root(spec, chosen, host, machine, slots),
         *network.operations(chosen, machine, net, uid, NIC_SLOT),
         *([("control", CONTROL_SLOT)] if machine.control_fd >= 0 else []),
+        *([("denied", DENIED_SLOT)] if watched else []),
         *console_of(spec, console, slots["console"], (uid, gid)),
         *_rootfs(spec, start_hooks),
         ("stage", "wait"),
@@ -114,7 +116,7 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
         *storage.released(host, machine, slots, (ROOTFS_SLOT,) if start_hooks else ()),
         ("stage", "exec"),
         *credentials.operations(spec, chosen, machine, shared.capabilities(machine)),
-        *_companion(chosen, machine),
+        *watched,
         *shared.kept(machine),
         *network.kept(chosen, machine, NIC_SLOT),
         *([("keep", CONTROL_SLOT, machine.control_fd)] if machine.control_fd >= 0 else []),

@@ -152,19 +152,20 @@ def state(request: "Request") -> str:
     with open_(request, locked=False) as container:
         record = container.record()
         status = container.status(record)
-        return record.json(status, _reason(record) if status == "stopped" else "")
+        return record.json(status, _reason(container, record) if status == "stopped" else "")
 
 
-def denied(request: "Request") -> int:
-    """Return the system call for which a filter has ended a container's process, -1 if that cannot be told."""
+def denied(request: "Request") -> "int | None":
+    """Return the system call for which a filter has ended a container's process, -1 for some call, None if none is
+    known of.
+    """
     with open_(request, locked=False) as container:
-        call = container.record().denied()
-        return -1 if call is None else call
+        return container.record().denied(container.fd)
 
 
-def _reason(record: "_fastpath.State") -> str:
+def _reason(container: "stored.Container", record: "_fastpath.State") -> str:
     """Return why a container has stopped where that was not its own doing, "" otherwise."""
-    call = record.denied()
+    call = record.denied(container.fd)
     if call is None:
         return ""
     from . import audit

@@ -4,7 +4,8 @@ The one rule: every fixed slot stands here, and no two are the same.  The files 
 terminal have those from 1 on.
 """
 
-FIRST_FIXED_SLOT = 24
+FIRST_FIXED_SLOT = 23
+DENIED_SLOT = 23  # FP_SLOT_DENIED: what the companion notes a denied system call in
 SNAPSHOT_SLOT = 24  # of the device that holds the rootfs, opened exclusively
 LISTENING_SLOT, CONNECTED_SLOT = 25, 26  # of virtiofsd and of the monitor
 TIME_SLOT = 27  # FP_SLOT_TIME: of a time namespace to join

@@ -1,5 +1,6 @@
 """What a monitor may ask of the kernel: our filter, tried by a program in the monitor's place; the spec's profile."""
 
+import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from tests.container import CONFIG, UNIKERNEL, Runtime, exit_status, merged, read, until, write_bundle
 from tests.e2e.containerd import Containerd
-from tests.guests import build, spt_build
+from tests.guests import build, multiboot_build, spt_build
 
 from urunc import calls
 
@@ -123,6 +124,84 @@ def test_state_names_the_call_that_ended_a_container(urunc: Runtime, bundle: Mak
 
     assert found["reason"].startswith(f"the monitor was ended by its seccomp filter, which denies {call}")
     assert DENIED == exit_status(pid)
+
+
+@pytest.fixture
+def watched(urunc: Runtime, bundle: Make, intruder: Path) -> Callable[[str], Path]:
+    """Makes the bundle of an intruder that has a companion and makes `call`."""
+    in_its_place(urunc, intruder)
+
+    def make(call: str) -> Path:
+        made = bundle("app", call, annotations={"com.urunc.unikernel.unikernelType": "mirage"})
+        (made / "rootfs" / "hello").write_bytes(multiboot_build.image(build.default_cache(), "halt").read_bytes())
+        return made
+
+    return make
+
+
+# what libseccomp calls it, where that is something else
+NAMES = {"fork": "clone", "perf": "perf_event_open", "process_vm": "process_vm_readv"}
+
+
+@pytest.mark.parametrize("call", [call for call in CALLS if call != "int80"])
+def test_a_companion_names_the_call_that_ended_its_monitor(
+    urunc: Runtime, watched: Callable[[str], Path], call: str
+) -> None:
+    """Without the kernel's log: in a user's view, with many records, with an auditd."""
+    ended = urunc("run", "--bundle", watched(call), "c")
+
+    assert (DENIED, "") == (ended.returncode, ended.stdout)
+    assert f"denies the system call {NAMES.get(call, call)} (" in ended.stderr
+    assert 1 == ended.stderr.count("\n")
+
+
+@pytest.mark.skipif(MACHINE != "x86_64", reason="i386's calls are those of an x86-64 kernel")
+def test_a_companion_does_not_misname_a_call_of_another_architecture(
+    urunc: Runtime, watched: Callable[[str], Path]
+) -> None:
+    ended = urunc("run", "--bundle", watched("int80"), "c")
+
+    assert (DENIED, "") == (ended.returncode, ended.stdout)
+    assert "denies a system call: " in ended.stderr
+
+
+def test_state_names_a_call_that_a_companion_has_told(urunc: Runtime, watched: Callable[[str], Path]) -> None:
+    """Also when its end has been waited for, as clients do at once."""
+    pid = urunc.running(watched("keyctl"))
+
+    assert DENIED == exit_status(pid)
+    assert "denies the system call keyctl (" in urunc.state()["reason"]
+
+
+@pytest.mark.parametrize(
+    ("linux", "call", "words"),
+    [
+        ({"names": ["write"]}, "nothing", "the system call write ("),
+        ({"names": ["sendmsg"]}, "keyctl", "a system call: "),  # by which the companion is told
+        ({"names": ["write"], "flags": ["SECCOMP_FILTER_FLAG_LOG"]}, "nothing", "a system call: "),  # a filter apart
+    ],
+    ids=["joined", "mute", "apart"],
+)
+def test_a_companion_tells_that_the_spec_has_denied_a_call(
+    urunc: Runtime, watched: Callable[[str], Path], linux: dict[str, list[str]], call: str, words: str
+) -> None:
+    """By name where its filter is one with the monitor's, and leaves a way to tell."""
+    made = watched(call)
+    config = json.loads((made / "config.json").read_text())
+    config["linux"] |= profile("SCMP_ACT_KILL", *linux["names"])
+    config["linux"]["seccomp"] |= {"flags": linux.get("flags", [])}
+    (made / "config.json").write_text(json.dumps(config))
+    ended = urunc("run", "--bundle", made, "c")
+
+    assert DENIED == ended.returncode
+    assert f"denies {words}" in ended.stderr
+
+
+def test_with_debug_a_companion_has_nothing_to_tell(urunc: Runtime, watched: Callable[[str], Path]) -> None:
+    ended = urunc("--debug", "run", "--bundle", watched("keyctl"), "c")
+
+    assert 0 == ended.returncode
+    assert "still here\n" in ended.stdout
 
 
 def test_state_gives_no_reason_for_an_end_like_any_other(urunc: Runtime, bundle: Make) -> None:
@@ -245,9 +324,11 @@ def test_monitors_run_with_containerds_default_profile(containerd: Containerd, t
 
 
 def test_the_filters_of_a_monitor_are_the_monitors_ours_and_the_specs(urunc: Runtime, bundle: Make) -> None:
-    """Stacked: the kernel takes the strictest answer."""
+    """Stacked: the kernel takes the strictest answer.  Ours and the spec's are one, unless that has flags."""
     counts = []
-    for number, linux in enumerate(({}, profile("SCMP_ACT_ERRNO", "mount"))):
+    apart = profile("SCMP_ACT_ERRNO", "mount")
+    apart["seccomp"]["flags"] = ["SECCOMP_FILTER_FLAG_LOG"]
+    for number, linux in enumerate(({}, profile("SCMP_ACT_ERRNO", "mount"), apart)):
         made = bundle("sleep", spt="wait", linux=linux)
         urunc.good("create", "--bundle", made, f"c{number}")
         output = urunc.output
@@ -257,4 +338,4 @@ def test_the_filters_of_a_monitor_are_the_monitors_ours_and_the_specs(urunc: Run
         counts.append([line.split()[1] for line in status.splitlines() if line.startswith("Seccomp")])
         made.rename(made.with_name(f"done{number}"))
 
-    assert [["2", "2"], ["2", "3"]] == counts
+    assert [["2", "2"], ["2", "2"], ["2", "3"]] == counts
