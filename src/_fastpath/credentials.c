@@ -209,6 +209,21 @@ static int set_scheduler(const union fp_argument *argument, struct fp_error *err
     return 0;
 }
 
+/* Of this process and what it becomes (set_mempolicy(2)); the kernel takes one node less than it is told of. */
+static int set_memory_policy(const union fp_argument *argument, struct fp_error *error)
+{
+    enum { NODES = 1024, BITS = 8 * sizeof(unsigned long) };
+    unsigned long mask[NODES / BITS] = {0};
+    const int64_t *nodes = fp_numbers(&argument[1]);
+    for (uint64_t i = 0; i < argument[1].count; i++)
+        if (nodes[i] >= 0 && nodes[i] < NODES)
+            mask[nodes[i] / BITS] |= 1UL << nodes[i] % BITS;
+    bool any = argument[1].count;
+    if (syscall(SYS_set_mempolicy, argument[0].integer, any ? mask : NULL, any ? NODES + 1 : 0) < 0)
+        return fp_fail(error, "set_mempolicy", "linux.memoryPolicy");
+    return 0;
+}
+
 static int set_personality(int64_t persona, struct fp_error *error)
 {
     return personality((unsigned long)persona) < 0 ? fp_fail(error, "personality", NULL) : 0;
@@ -230,6 +245,8 @@ int fp_credentials_operation(const struct fp_operation *operation, int *slots, s
         return set_io_priority(argument[0].integer, argument[1].integer, error);
     case FP_OP_SCHEDULER:
         return set_scheduler(argument, error);
+    case FP_OP_MEMORY_POLICY:
+        return set_memory_policy(argument, error);
     case FP_OP_PERSONALITY:
         return set_personality(argument[0].integer, error);
     case FP_OP_UMASK:

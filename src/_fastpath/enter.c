@@ -164,7 +164,9 @@ static int run_hook(const struct fp_operation *operation, const int *slots, stru
                            .timeout_s = argument[4].integer,
                            .directory = argument[6].text,
                            .root_fd = argument[0].integer < 0 ? -1 : slots[argument[0].integer]};
-    return fp_hook_run(&hook, error);
+    if (fp_hook_run(&hook, error) < 0 && strcmp(error->step, FP_HOOK_FAILED) == 0)
+        snprintf(error->step, sizeof(error->step), "error running %s", argument[7].text);
+    return error->number ? -1 : 0;
 }
 
 int fp_enter_operation(const struct fp_operation *operation, int *slots, struct fp_error *error)

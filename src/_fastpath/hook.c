@@ -105,7 +105,7 @@ static int report(const struct fp_hook *hook, const siginfo_t *info, const char 
         return 0;
     snprintf(message, sizeof(message), "%.60s: %s %d, output: %s", hook->path, exited ? "exit status" : "signal",
              info->si_status, output);
-    return fp_fail_with(error, ECHILD, "error running hook", message);
+    return fp_fail_with(error, ECHILD, FP_HOOK_FAILED, message);
 }
 
 int fp_hook_run(const struct fp_hook *hook, struct fp_error *error)

@@ -5,6 +5,8 @@
 #include "error.h"
 #include <stdint.h>
 
+#define FP_HOOK_FAILED "error running hook" /* step of the error of one that ran */
+
 struct fp_hook {
     const char *path;
     const char *const *argv;

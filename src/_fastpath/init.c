@@ -44,6 +44,14 @@ static int enter_cgroups(struct fp_error *error)
     }
 }
 
+/* Which processors a container runs on is its cpuset's affair, not that of whoever made it. */
+static void unpin(void)
+{
+    unsigned long all[1024 / (8 * sizeof(unsigned long))];
+    memset(all, 0xff, sizeof(all));
+    syscall(SYS_sched_setaffinity, 0, sizeof(all), all);
+}
+
 static int prepare(bool joined, struct fp_error *error)
 {
     prctl(PR_SET_NAME, FP_INIT_NAME);
@@ -51,6 +59,7 @@ static int prepare(bool joined, struct fp_error *error)
     prctl(PR_SET_DUMPABLE, 0);
     if (enter_cgroups(error) < 0)
         return -1;
+    unpin();
     setsid();
     if (chdir("/") < 0) /* a waiting container must not keep its maker's working directory busy */
         return fp_fail(error, "chdir", "/");
@@ -125,11 +134,12 @@ static int serve_create(struct fp_plan *ret)
             close_listener();
         if (request.kind == FP_START)
             return moved_up(FP_SYNC_FD);
-        if (request.kind != FP_COMMIT && open_plan(plan_fd, request.plan_size, &plan, &error) == 0) {
+        int opened = request.kind == FP_COMMIT ? -1 : open_plan(plan_fd, request.plan_size, &plan, &error);
+        fp_close_guard(&plan_fd); /* not behind a filter that asks for close(2) */
+        if (opened == 0) {
             *ret = plan;
             run_stage(&plan, FP_STAGE_WAIT, -1, &error);
         }
-        fp_close_guard(&plan_fd);
         if (request.kind == FP_COMMIT && !error.number)
             break;
         if (send_result(&error) < 0 || error.number)

@@ -51,9 +51,9 @@
     X(ATTACH_ROOT, "attach_root", "")           /* FP_SLOT_ROOT onto /, and enter it */                                \
     X(ATTACH, "attach", "is")                   /* slot, path in the root: an existing file or directory */            \
     X(ATTACH_BELOW, "attach_below", "iss")      /* the same; path in what is attached there, which it cannot leave */  \
-    X(ROOTFS, "rootfs", "s")                /* path: the container's own, for the process monitor; in FP_SLOT_ROOT */  \
-    X(MOUNT, "mount", "sssns")              /* source, path, type; MS_*, attributes to set, to clear, the same for all \
-                                               below, propagations; options */                                         \
+    X(ROOTFS, "rootfs", "s")   /* path: the container's own, for the process monitor; in FP_SLOT_ROOT */               \
+    X(MOUNT, "mount", "sssns") /* source, path, type; MS_* and FP_COPY_UP, attributes to set, to clear, the same for   \
+                                  all below, propagations; options */                                                  \
     X(ROOTFS_NODE, "rootfs_node", "siiiii") /* path, mode, major, minor, uid, gid */                                   \
     X(ROOTFS_LINK, "rootfs_link", "ss")     /* target, path */                                                         \
     X(ROOTFS_CONSOLE, "rootfs_console", "") /* the terminal as /dev/console too */                                     \
@@ -78,7 +78,8 @@
     X(DOMAINNAME, "domainname", "s")                                                                                   \
     X(OOM_SCORE_ADJ, "oom_score_adj", "i")                                                                             \
     X(TERMINAL, "terminal", "i") /* slot of the slave: controlling terminal and standard streams */                    \
-    X(HOOK, "hook", "isvvibs")   /* slot of its root (-1: ours), path, argv, environment, timeout s, stdin, cwd */     \
+    X(HOOK, "hook", "isvvibss")  /* slot of its root (-1: ours), path, argv, environment, timeout s, stdin, cwd, which \
+                                    it is, for the message */                                                          \
     X(KEYRING, "keyring", "")    /* a new session keyring */                                                           \
     X(LABEL_FILE, "label_file", "is") /* slot, directory of /proc/thread-self: its `exec`, opened */                   \
     X(LABEL, "label", "is")           /* slot of such a file, label */                                                 \
@@ -86,7 +87,8 @@
     X(UMASK, "umask", "i")                                                                                             \
     X(IO_PRIORITY, "io_priority", "ii")  /* IOPRIO_CLASS_*, level */                                                   \
     X(SCHEDULER, "scheduler", "iiiiiii") /* SCHED_*, SCHED_FLAG_*, nice, priority; runtime, deadline, period in ns */  \
-    X(PERSONALITY, "personality", "i")   /* PER_* */                                                                   \
+    X(MEMORY_POLICY, "memory_policy", "in") /* MPOL_* and MPOL_F_*, nodes */                                           \
+    X(PERSONALITY, "personality", "i")      /* PER_* */                                                                \
     X(GROUPS, "groups", "n")                                                                                           \
     X(USER, "user", "ii")                   /* uid, gid: real, effective, saved */                                     \
     X(BOUNDING_SET, "bounding_set", "i")    /* mask of the capabilities to keep */                                     \
@@ -129,6 +131,8 @@ enum {
     FP_SLOT_LISTENER = 62,
     FP_SLOT_COUNT = 64,
 };
+
+#define FP_COPY_UP (INT64_C(1) << 32) /* of a mount: what it hides is copied into it */
 
 #define FP_PLAN_MAGIC 0x4e4c5055u /* "UPLN" */
 

@@ -4,6 +4,7 @@
 #include "rootfs.h"
 
 #include "cleanup.h"
+#include "copy_up.h"
 #include "kernel.h"
 
 #include <errno.h>
@@ -107,6 +108,20 @@ static int bind_mount(int root, const union fp_argument *argument, struct fp_err
     return 0;
 }
 
+/* A link in the place of one of the kernel's own would leave the usual place to the image (CVE-2019-16884). */
+static int check_place(int root, const char *type, const char *path, struct fp_error *error)
+{
+    struct stat status;
+    char step[FP_STEP_MAX];
+    if (strcmp(type, "proc") != 0 && strcmp(type, "sysfs") != 0)
+        return 0;
+    _cleanup_close_ int found = open_in(root, path, O_PATH | O_NOFOLLOW);
+    if (found < 0 || fstat(found, &status) < 0 || S_ISDIR(status.st_mode))
+        return 0;
+    snprintf(step, sizeof(step), "%s must be mounted on ordinary directory", type);
+    return fp_fail_with(error, ENOTDIR, step, path);
+}
+
 /* A new instance of a file system.  A tmpfs looks like the directory that it hides, unless its options say otherwise.
  */
 static int new_mount(int root, const union fp_argument *argument, struct fp_error *error)
@@ -115,16 +130,23 @@ static int new_mount(int root, const union fp_argument *argument, struct fp_erro
     const int64_t *numbers = fp_numbers(&argument[3]);
     struct stat before;
     char place[32];
+    if (check_place(root, type, path, error) < 0)
+        return -1;
     _cleanup_close_ int target = open_or_make(root, path, true);
     if (target < 0 || fstat(target, &before) < 0)
         return fail_mount(error, source, path, NULL);
     snprintf(place, sizeof(place), "/proc/self/fd/%d", target);
-    if (mount(source, place, type, (unsigned long)numbers[FLAGS], data) < 0)
+    const int64_t all = numbers[FLAGS], copied = all & FP_COPY_UP;
+    const unsigned long flags = (uint32_t)(copied ? all & ~MS_RDONLY : all);
+    if (mount(source, place, type, flags, data) < 0)
         return fail_mount(error, source, path, NULL);
     _cleanup_close_ int made = open_in(root, path, O_PATH);
     snprintf(place, sizeof(place), "/proc/self/fd/%d", made);
-    bool plain = strcmp(type, "tmpfs") == 0 && !strstr(data, "mode=") && !(numbers[FLAGS] & MS_RDONLY);
-    if (made < 0 || adjust(made, numbers, argument[3].count) < 0 || (plain && chmod(place, before.st_mode & 07777) < 0))
+    bool plain = strcmp(type, "tmpfs") == 0 && !strstr(data, "mode=") && !(flags & MS_RDONLY);
+    if (made < 0 || (copied && fp_copy_up(target, made, path, error) < 0) ||
+        (plain && chmod(place, before.st_mode & 07777) < 0) ||
+        set_attributes(made, 0, copied && all & MS_RDONLY ? FP_MOUNT_ATTR_RDONLY : 0, 0, 0) < 0 ||
+        adjust(made, numbers, argument[3].count) < 0)
         return fail_mount(error, source, path, NULL);
     return 0;
 }
@@ -171,7 +193,23 @@ static int create_link(int root, const union fp_argument *argument, struct fp_er
     return 0;
 }
 
-/* A directory is hidden by an empty one, anything else by /dev/null; what is not there needs no hiding. */
+/* Hidden by an empty one, the same for all: `empty` is it, once there is one. */
+static int mask_directory(int root, int target, const char *path)
+{
+    static int empty = -1;
+    char place[32];
+    if (empty >= 0) {
+        _cleanup_close_ int tree = fp_open_tree(empty, "", FP_OPEN_TREE_CLONE | O_CLOEXEC | FP_AT_EMPTY_PATH);
+        return tree < 0 ? -1 : fp_move_mount_to(tree, target);
+    }
+    snprintf(place, sizeof(place), "/proc/self/fd/%d", target);
+    if (mount("tmpfs", place, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "nr_blocks=1,nr_inodes=1") < 0)
+        return -1;
+    empty = open_in(root, path, O_PATH);
+    return empty < 0 ? -1 : 0;
+}
+
+/* A file is hidden by /dev/null; what is not there needs no hiding. */
 static int mask(int root, const char *path, struct fp_error *error)
 {
     struct stat status;
@@ -182,7 +220,7 @@ static int mask(int root, const char *path, struct fp_error *error)
     snprintf(place, sizeof(place), "/proc/self/fd/%d", target);
     if (fstat(target, &status) < 0)
         return fp_fail(error, "mask", path);
-    if (S_ISDIR(status.st_mode) ? mount("tmpfs", place, "tmpfs", MS_RDONLY, "") < 0
+    if (S_ISDIR(status.st_mode) ? mask_directory(root, target, path) < 0
                                 : mount("/dev/null", place, NULL, MS_BIND, NULL) < 0)
         return fp_fail(error, "mask", path);
     return 0;
@@ -193,6 +231,8 @@ static int make_read_only(int root, const char *path, struct fp_error *error)
     _cleanup_close_ int target = open_in(root, path, O_PATH);
     if (target < 0)
         return errno == ENOENT ? 0 : fp_fail(error, "make read-only", path);
+    if (fp_mount_setattr(target, 0, FP_MOUNT_ATTR_RDONLY, 0) == 0)
+        return 0; /* a mount is there already */
     _cleanup_close_ int tree =
         fp_open_tree(target, "", FP_OPEN_TREE_CLONE | O_CLOEXEC | FP_AT_EMPTY_PATH | FP_AT_RECURSIVE);
     if (tree < 0 || fp_mount_setattr(tree, 0, FP_MOUNT_ATTR_RDONLY, 0) < 0 || fp_move_mount_to(tree, target) < 0)

@@ -28,6 +28,18 @@ SCHEDULER_FLAGS = (
 IO_CLASSES = ("IOPRIO_CLASS_NONE", "IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE")
 PERSONALITIES = {"LINUX": 0, "LINUX32": 8}
 CLOCKS = ("monotonic", "boottime")
+# include/uapi/linux/mempolicy.h
+MEMORY_MODES = {
+    "MPOL_DEFAULT": 0,
+    "MPOL_PREFERRED": 1,
+    "MPOL_BIND": 2,
+    "MPOL_INTERLEAVE": 3,
+    "MPOL_LOCAL": 4,
+    "MPOL_PREFERRED_MANY": 5,
+    "MPOL_WEIGHTED_INTERLEAVE": 6,
+}
+MEMORY_FLAGS = {"MPOL_F_STATIC_NODES": 1 << 15, "MPOL_F_RELATIVE_NODES": 1 << 14, "MPOL_F_NUMA_BALANCING": 1 << 13}
+_NODES = 1024  # of the largest kernel
 _MAX_U32, _MAX_U64 = 2**32 - 1, 2**64 - 1
 
 
@@ -52,6 +64,13 @@ class Scheduler(Record):
     period_ns: int
 
 
+class MemoryPolicy(Record):
+    """linux.memoryPolicy, by the numbers of set_mempolicy(2): MPOL_* and MPOL_F_* together, and the nodes."""
+
+    mode: int
+    nodes: "tuple[int, ...]"
+
+
 class Cage(Record):
     """What is asked for: "", None or () where nothing is.
 
@@ -67,8 +86,8 @@ class Cage(Record):
     personality: "int | None" = None
     time_offsets: "tuple[tuple[str, int, int], ...]" = ()
     seccomp: "Profile | None" = None
+    memory_policy: "MemoryPolicy | None" = None
     intel_rdt: str = ""  # the names of fields that a unikernel cannot have, where they are given
-    memory_policy: str = ""
     net_devices: str = ""
 
 
@@ -84,7 +103,7 @@ def load(document: "Mapping[str, object]") -> Cage:
 
 def check(cage: Cage) -> None:
     """Raise SpecError for what no unikernel can be given; an ordinary container may have it."""
-    for where in (cage.intel_rdt, cage.memory_policy, cage.net_devices):
+    for where in (cage.intel_rdt, cage.net_devices):
         if where:
             raise SpecError(f"{where} is not supported: remove it")
 
@@ -129,6 +148,33 @@ def _personality(value: object, where: str) -> "int | None":
     return _numbers(persona.get("domain"), f"{where}.domain", PERSONALITIES)
 
 
+def _memory_policy(value: object, where: str) -> "MemoryPolicy | None":
+    if value is None:
+        return None
+    policy = table(value, where)
+    unknown = f"invalid memory policy mode %s: none of {', '.join(MEMORY_MODES)}"
+    mode = MEMORY_MODES[known(policy.get("mode"), f"{where}.mode", tuple(MEMORY_MODES), unknown)]
+    flags = 0
+    for name in strings(policy.get("flags"), f"{where}.flags"):
+        flags |= MEMORY_FLAGS[known(name, f"{where}.flags", tuple(MEMORY_FLAGS), "invalid memory policy flag %s")]
+    nodes = _node_list(text(policy.get("nodes"), f"{where}.nodes"), f"{where}.nodes")
+    if nodes and mode in (MEMORY_MODES["MPOL_DEFAULT"], MEMORY_MODES["MPOL_LOCAL"]):
+        raise SpecError(f"{where}: mode requires 0 nodes but got {len(nodes)}: remove nodes, or give another mode")
+    return MemoryPolicy(mode=mode | flags, nodes=nodes)
+
+
+def _node_list(given: str, where: str) -> "tuple[int, ...]":
+    """A list as of cpuset(7): "0-3,7"."""
+    nodes: set[int] = set()
+    for part in given.split(",") if given else ():
+        first, dash, last = part.strip().partition("-")
+        ends = (first, last if dash else first)
+        if not all(end.isdecimal() and end.isascii() and len(end) <= 4 and int(end) < _NODES for end in ends):
+            raise SpecError(f"{where}: invalid memory policy nodes {given}: give a list of numbers below {_NODES}")
+        nodes |= set(range(int(ends[0]), int(ends[1]) + 1))
+    return tuple(sorted(nodes))
+
+
 def _time_offsets(value: object, where: str) -> "tuple[tuple[str, int, int], ...]":
     offsets = []
     for clock, offset in table(value, where).items():
@@ -164,6 +210,6 @@ _FIELDS = (
     ("time_offsets", "linux.timeOffsets", _time_offsets),
     ("seccomp", "linux.seccomp", _profile),
     ("intel_rdt", "linux.intelRdt", _given),
-    ("memory_policy", "linux.memoryPolicy", _given),
+    ("memory_policy", "linux.memoryPolicy", _memory_policy),
     ("net_devices", "linux.netDevices", _given),
 )

@@ -107,6 +107,8 @@ def _scheduling(spec: "Spec") -> "list[Operation]":
         made.append(("io_priority", *cage.io_priority))
     if cage.scheduler:
         made.append(("scheduler", *(getattr(cage.scheduler, field) for field in cage.scheduler.__slots__)))
+    if cage.memory_policy:
+        made.append(("memory_policy", cage.memory_policy.mode, cage.memory_policy.nodes))
     if cage.personality is not None:
         made.append(("personality", cage.personality))
     return made

@@ -6,6 +6,7 @@ the machine (runtime-spec, features.md), except for the one switch that makes co
 
 import os
 
+from . import cage
 from .errors import UruncError
 from .request import GLOBALS, OPTIONS, VERBS
 from .templates import NAMESPACES, SPEC_VERSION_MAX
@@ -151,6 +152,7 @@ def _features(*, process_monitor: bool) -> "dict[str, object]":
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
             "intelRdt": off,
+            "memoryPolicy": {"modes": list(cage.MEMORY_MODES), "flags": list(cage.MEMORY_FLAGS)},
             "mountExtensions": {"idmap": off},
             "netDevices": off,
         },

@@ -33,7 +33,7 @@ def run(request: Request) -> "Outcome | str":
             with Forwarding(lambda number: runtime.kill(replace(request, signal=number))):
                 warnings = said.warnings + runtime.start(request).warnings
                 if request.detach:
-                    return Outcome(warnings=warnings, hints=said.hints)
+                    return Outcome(warnings=warnings, hints=said.hints, steps=said.steps)
                 session.attach()
                 trace = Trace("run", request.id)
                 trace.listen(sinks(request.trace, ""))
@@ -52,7 +52,7 @@ def run(request: Request) -> "Outcome | str":
         warnings += runtime.delete(replace(request, force=True)).warnings
         trace.mark("delete")
     trace.write()
-    return Outcome(status=status_of(ended), warnings=warnings, hints=said.hints)
+    return Outcome(status=status_of(ended), warnings=warnings, hints=said.hints, steps=said.steps)
 
 
 def dry_run(request: Request) -> str:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     Operation = tuple[object, ...]
 
+FAILED = "error running hook"  # FP_HOOK_FAILED
+
 
 def state(spec: "Spec", container_id: str, status: str, pid: int) -> bytes:
     """Return the OCI state that a hook is given, as JSON; `pid` 0 = none."""
@@ -32,11 +34,16 @@ def document(spec: "Spec", container_id: str, status: str, pid: int) -> "dict[st
     return made | {"bundle": spec.bundle, "annotations": dict(spec.annotations)}
 
 
-def run(hooks: "tuple[Hook, ...]", text: bytes, directory: str) -> None:
-    """Run `hooks` in the caller's namespaces, from `directory`; OSError for the first that fails."""
-    for hook in hooks:
+def run(hooks: "tuple[Hook, ...]", text: bytes, directory: str, stage: str) -> None:
+    """Run `hooks` in the caller's namespaces, from `directory`; OSError, whose step says which one fails."""
+    for number, hook in enumerate(hooks):
         argv = hook.args or (hook.path,)
-        _fastpath.run_hook(hook.path, argv, _environment(hook.env), text, hook.timeout_s, directory)
+        try:
+            _fastpath.run_hook(hook.path, argv, _environment(hook.env), text, hook.timeout_s, directory)
+        except OSError as error:
+            if getattr(error, "step", "") == FAILED:
+                error.step = f"error running {stage} hook #{number}"  # type: ignore[attr-defined]
+            raise
 
 
 def _environment(given: "Sequence[str] | None") -> "Sequence[str]":
@@ -49,18 +56,19 @@ def _environment(given: "Sequence[str] | None") -> "Sequence[str]":
 
 
 def inside(
-    spec: "Spec", container_id: str, rootfs_slot: int, pid: int = 1
+    spec: "Spec", container_id: str, rootfs_slot: int, pid: int = 1, directory: str = ""
 ) -> "tuple[tuple[Operation, ...], tuple[Operation, ...]]":
     """Return the plan's operations for the hooks that urunc-init runs: createContainer's and startContainer's.
 
-    `pid` is that of the container's process in the container's pid namespace.
+    `pid` is that of the container's process in the container's pid namespace, `directory` where the former stand, the
+    bundle if it is "".  The latter are the container's: without an environment they have that of its process.
     """
     if not spec.create_container and not spec.start_container:
         return (), ()
     creating, created = (state(spec, container_id, status, pid) for status in ("creating", "created"))
     return (
-        tuple(_operation(hook, creating, -1, spec.bundle) for hook in spec.create_container),
-        tuple(_operation(hook, created, rootfs_slot, "/") for hook in spec.start_container),
+        _operations("createContainer", spec.create_container, (), creating, (-1, directory or spec.bundle)),
+        _operations("startContainer", spec.start_container, spec.env, created, (rootfs_slot, "/")),
     )
 
 
@@ -71,8 +79,16 @@ def inner_pid(pid: int) -> int:
     return int(line.split()[-1])
 
 
-def _operation(hook: "Hook", text: bytes, slot: int, directory: str) -> "Operation":
-    return ("hook", slot, hook.path, hook.args or (hook.path,), hook.env or (), hook.timeout_s, text, directory)
+def _operations(
+    stage: str, hooks: "tuple[Hook, ...]", variables: "tuple[str, ...]", text: bytes, place: "tuple[int, str]"
+) -> "tuple[Operation, ...]":
+    slot, directory = place
+    made: list[Operation] = []
+    for number, hook in enumerate(hooks):
+        argv, env = hook.args or (hook.path,), variables if hook.env is None else hook.env
+        label = f"{stage} hook #{number}"
+        made.append(("hook", slot, hook.path, argv, env, hook.timeout_s, text, directory, label))
+    return tuple(made)
 
 
 def load(state_fd: int) -> "dict[str, Any]":
@@ -121,6 +137,6 @@ def run_last(spec: "Spec", container_id: str) -> None:
     text = state(spec, container_id, "stopped", 0)
     for hook in spec.poststop:
         try:
-            run((hook,), text, spec.bundle)
+            run((hook,), text, spec.bundle, "poststop")
         except OSError:
             continue

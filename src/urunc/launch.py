@@ -90,8 +90,8 @@ class Launch:
         self.trace.mark("sandbox: clone with namespaces")
         if spec.prestart or spec.create_runtime:
             text = hooks.state(spec, container.id, "creating", self.sandbox.pid)
-            hooks.run(spec.prestart, text, spec.bundle)
-            hooks.run(spec.create_runtime, text, spec.bundle)
+            hooks.run(spec.prestart, text, spec.bundle, "prestart")
+            hooks.run(spec.create_runtime, text, spec.bundle, "createRuntime")
         if self.has_network and not facts.is_new_network(spec):
             self.sandbox.lock_network()  # what is found there holds until it is changed
             self.network = facts.network(spec, self.sandbox.pid)
@@ -169,8 +169,8 @@ def advised(error: OSError) -> UruncError:
         errno.ENOSPC: _full(step),
         errno.EDQUOT: ": free some space there",
     }.get(error.errno or 0, "")
-    if step == "error running hook":
-        return SpecError(f"error running hook: {error.filename}")
+    if step[:14] == "error running ":
+        return SpecError(f"{step}: {hooks.FAILED}: {error.filename}")
     return HostError(explained(error) + advice)
 
 

@@ -73,7 +73,7 @@ class Process(Launch):
     def plan(self, chosen: "Monitor", host: "Host", machine: "Machine") -> plan.Plan:  # noqa: ARG002  as of Launch
         """Return how urunc-init becomes the process."""
         spec, slots = self.spec, len(host.files)
-        between, last = hooks.inside(spec, self.container.id, -1, self._inner_pid())
+        between, last = hooks.inside(spec, self.container.id, -1, self._inner_pid(), ".")
         tree = replace(_tree(spec), groups=self.group_directories)
         console, mounts = slots + 1, process.borrowed_mounts(spec)
         notify, filters = agent.loaded(spec, host.filters)

@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .bundle import Spec
     from .config import Config
     from .request import Request
 
@@ -215,7 +216,17 @@ def make(request: "Request") -> "tuple[int, Outcome]":
                 knative.prepare(wanted.spec)
             delegate.execute(fallback_runtime(wanted.config), request)
         pid = build(request, wanted, wanted.prepare()).pid
-        return pid, Outcome(warnings=wanted.notices, hints=wanted.hints)
+        steps = _steps(wanted.spec, pid) if request.debug else ()
+        return pid, Outcome(warnings=wanted.notices, hints=wanted.hints, steps=steps)
+
+
+def _steps(spec: "Spec", pid: int) -> "tuple[str, ...]":
+    """Return what --debug says of a container that was made, with the words that runc has."""
+    return (
+        f"nsexec container setup: namespaces {' '.join([namespace.type for namespace in spec.namespaces])}",
+        f"child process in init(): process {pid}",
+        "init: closing the pipe to signal completion: it waits for start",
+    )
 
 
 def open_(request: "Request", *, locked: bool, force: bool = False) -> "stored.Container":

@@ -41,7 +41,7 @@ class Session:
     def receive(self) -> None:
         """Take the terminal, before anything is written to it.
 
-        Where ours is none its lines end as the program ends them.
+        Where its output goes to none its lines end as the program ends them.
         """
         if not self.directory:
             return
@@ -52,7 +52,7 @@ class Session:
         with connection:
             _, descriptors, _, _ = socket.recv_fds(connection, 4096, 1)
         self.master = descriptors[0]
-        if not os.isatty(0):
+        if not (os.isatty(0) and os.isatty(1)):
             attributes = termios.tcgetattr(self.master)
             attributes[1] &= ~termios.ONLCR
             termios.tcsetattr(self.master, termios.TCSANOW, attributes)

@@ -94,7 +94,7 @@ MAPPED: dict[str, Any] = {"destination": "/data", "type": "bind", "source": "/tm
 WRONG_FIELDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     **{
         f"linux.{name}": ({"linux": {name: {"x": {}}}}, (f"linux.{name} is not supported: remove it",))
-        for name in ("intelRdt", "memoryPolicy", "netDevices")
+        for name in ("intelRdt", "netDevices")
     },
     **{
         f"mounts with {name}": ({"mounts": [MAPPED | change]}, ("mounts: /data", f"{said} is not supported: remove it"))

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.test_exec import make, runtime
+from tests.cli.test_exec import RUNC, make, runtime
 from tests.container import Runtime, read
 
 __all__ = ["runtime"]
@@ -41,6 +41,31 @@ def test_a_hook_of_the_container_has_nothing_of_the_command(runtime: Runtime, st
     runtime.running(make(runtime, hooks={stage: [hook(script)]}))
 
     assert "running" == runtime.status()
+
+
+def test_a_hook_of_the_container_without_env_has_that_of_its_process(runtime: Runtime) -> None:
+    """It is the container's, A=1 too: what env it is given takes the place of all of it."""
+    runtime.running(make(runtime, hooks={"startContainer": [hook('test "$A" = 1'), hook('test -z "$A"', env=[])]}))
+
+    assert "running" == runtime.status()
+
+
+def test_a_createcontainer_hook_stands_in_the_rootfs_that_the_process_will_see(runtime: Runtime) -> None:
+    bundle = make(runtime, hooks={"createContainer": [hook("test -e proc/self/stat && echo made >tmp/by-hook")]})
+    runtime.running(bundle)
+
+    assert "made\n" == runtime.good("exec", "c", "cat", "/tmp/by-hook")
+
+
+@pytest.mark.parametrize("stage", ["prestart", "createRuntime", "createContainer"])
+def test_the_message_says_which_hook_failed(runtime: Runtime, stage: str) -> None:
+    """runc 1.1 its number, later ones its stage too."""
+    bundle = make(runtime, hooks={stage: [hook("exit 0"), hook("exit 5")]})
+    ended = runtime("create", "--bundle", bundle, "c")
+
+    assert (1, []) == (ended.returncode, runtime.remains())
+    assert "hook #1: error running hook: " in ended.stderr
+    assert (f"running {stage} hook" in ended.stderr) is (runtime.program != RUNC)
 
 
 def test_a_poststart_hook_that_fails_destroys_the_container(runtime: Runtime) -> None:

@@ -332,3 +332,75 @@ def test_what_spec_writes_on_such_a_host_is_an_ordinary_container_that_runs(
     assert "annotations" not in config
     assert (0, "") == (ended.returncode, process.unwarned(ended.stderr))
     assert ["0", "0", "0", size, "Linux"] == ended.stdout.split()
+
+
+@pytest.mark.parametrize("name", ["proc", "sys"])
+def test_a_link_in_the_place_of_a_file_system_of_the_kernels_is_refused(process: Runtime, name: str) -> None:
+    kind = {"proc": "proc", "sys": "sysfs"}[name]
+    path = make(process, "exit", mounts=[{"destination": f"/{name}", "type": kind, "source": kind}])
+    (path / "rootfs" / "elsewhere").mkdir()
+    (path / "rootfs" / name).symlink_to("elsewhere")
+    ended = process("create", "--bundle", path, "c")
+
+    assert (1, []) == (ended.returncode, process.remains())
+    assert f"{kind} must be mounted on ordinary directory /{name}" in ended.stderr
+
+
+def test_tmpcopyup_copies_what_it_hides(process: Runtime) -> None:
+    """Owners, modes and times too; into a mount that is read-only in the end."""
+    options = ["tmpcopyup", "ro", "nosuid"]
+    mount = {"destination": "/d", "type": "tmpfs", "source": "tmpfs", "options": options}
+    script = "cat /d/sub/file; readlink /d/link; stat -c '%a %u %Y' /d/sub /d/sub/file; stat -c %a /d"
+    script += "; touch /d/x 2>/dev/null || echo ro"
+    path = make(process, script, mounts=[*MOUNTS, mount])
+    sub = path / "rootfs" / "d" / "sub"
+    sub.mkdir(parents=True)
+    (sub / "file").write_text("content\n")
+    (sub.parent / "link").symlink_to("sub/file")
+    os.chown(sub / "file", 12, 13)
+    for made, mode in ((sub / "file", 0o4755), (sub, 0o1777), (sub.parent, 0o711)):
+        made.chmod(mode)
+        os.utime(made, (1, 1_000_000))
+    ended = process("run", "--bundle", path, "c")
+
+    assert (0, "") == (ended.returncode, process.unwarned(ended.stderr))
+    assert ["content", "sub/file", "1777 0 1000000", "4755 12 1000000", "711", "ro"] == ended.stdout.splitlines()
+
+
+def test_what_is_read_only_or_masked_is_one_mount(process: Runtime) -> None:
+    """A mount that is there becomes read-only itself, one empty directory serves for all, a path twice is one."""
+    masked = ["/one", "/two", "/one"]
+    script = "stat -c %d /one /two; cat /proc/mounts"
+    path = make(process, script, linux={"maskedPaths": masked, "readonlyPaths": ["/dev"]})
+    for name in ("one", "two"):
+        (path / "rootfs" / name).mkdir()
+    ended = process("run", "--bundle", path, "c")
+    first, second, *rows = ended.stdout.splitlines()
+    mounts = {where: options.split(",") for _, where, _, options, *_ in map(str.split, rows)}
+
+    assert (0, first) == (ended.returncode, second)
+    assert len(mounts) == len(rows)
+    assert {"/one", "/two", "/dev"} == {where for where, options in mounts.items() if "ro" in options}
+
+
+def test_it_runs_where_its_cpuset_says_whoever_made_it(process: Runtime) -> None:
+    path = make(process, "grep Cpus_allowed_list: /proc/self/status")
+    (path / "rootfs" / "bin" / "grep").symlink_to("busybox")
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        ended = process("run", "--bundle", path, "c")
+    finally:
+        os.sched_setaffinity(0, before)
+    ranges = [part.partition("-") for part in ended.stdout.split()[1].split(",")]
+
+    assert before <= {cpu for first, _, last in ranges for cpu in range(int(first), int(last or first) + 1)}
+
+
+def test_a_memory_policy_is_the_process(process: Runtime) -> None:
+    if not os.path.exists("/proc/self/numa_maps"):
+        pytest.skip("this kernel has no memory policies (CONFIG_NUMA)")
+    policy = {"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]}
+
+    (line, *_) = output(process, "cat /proc/self/numa_maps", linux={"memoryPolicy": policy})
+    assert "bind=static:0" == line.split()[1]

@@ -34,7 +34,7 @@ GOOD = (
     ("file", "guest/kernel", 0o444, b"\0\1\2"),
     ("clone_tree", 2, "/run/tree", 7),
     ("stage", "enter"),
-    ("hook", -1, "/bin/true", ("true", ""), ("A=1",), 0, b"{}", "/"),
+    ("hook", -1, "/bin/true", ("true", ""), ("A=1",), 0, b"{}", "/", "createContainer hook #0"),
     ("stage", "exec"),
     ("groups", (1, 2, 3)),
     ("exec", "/monitor", ("monitor", "a b", ""), ()),
@@ -202,7 +202,7 @@ def test_a_slot_that_does_not_exist_is_refused(name: str, slot: int) -> None:
 
 @pytest.mark.parametrize(("slot", "good"), [(-2, False), (-1, True), (0, True), (SLOTS - 1, True), (SLOTS, False)])
 def test_a_hook_may_have_no_slot(slot: int, *, good: bool) -> None:
-    plan = packed(operation("hook", number(slot), text(b"/h"), *[number(0)] * 3, text(b""), text(b"/")))
+    plan = packed(operation("hook", number(slot), text(b"/h"), *[number(0)] * 3, text(b""), text(b"/"), text(b"")))
 
     assert reader().read(plan) == ([CODES["hook"]] if good else errno.EINVAL)
 

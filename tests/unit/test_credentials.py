@@ -10,7 +10,7 @@ from tests.unit.test_plan import SPEC
 from urunc import cage, credentials, monitors
 from urunc._record import replace
 from urunc.bundle import Capabilities
-from urunc.cage import Cage, Scheduler
+from urunc.cage import Cage, MemoryPolicy, Scheduler
 from urunc.errors import SpecError
 
 HEADERS = Path("/usr/include/linux")
@@ -120,6 +120,15 @@ REFUSED = [
     ),
     ({"linux": {"timeOffsets": {"boottime": {"nanosecs": 10**9}}}}, "linux.timeOffsets.boottime.nanosecs must be"),
     ({"linux": {"seccomp": []}}, "linux.seccomp must be an object"),
+    ({"linux": {"memoryPolicy": {}}}, "linux.memoryPolicy.mode: invalid memory policy mode"),
+    ({"linux": {"memoryPolicy": {"mode": "BIND"}}}, "invalid memory policy mode BIND: none of MPOL_DEFAULT, MPOL_"),
+    (
+        {"linux": {"memoryPolicy": {"mode": "MPOL_BIND", "flags": ["X"]}}},
+        "linux.memoryPolicy.flags: invalid memory policy flag X",
+    ),
+    ({"linux": {"memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0-9876543210"}}}, "invalid memory policy nodes 0-9"),
+    ({"linux": {"memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0-"}}}, "invalid memory policy nodes 0-"),
+    ({"linux": {"memoryPolicy": {"mode": "MPOL_DEFAULT", "nodes": "0-7"}}}, "mode requires 0 nodes but got 8"),
 ]
 
 
@@ -129,6 +138,15 @@ def test_what_cannot_be_honoured_is_refused_by_name(document: dict[str, Any], wo
         cage.load(document)
 
     assert words in str(caught.value)
+
+
+def test_nodes_are_a_list_as_the_kernel_has_it() -> None:
+    policy = {"mode": "MPOL_BIND", "nodes": "0-2, 7,1", "flags": ["MPOL_F_STATIC_NODES"]}
+
+    assert (
+        MemoryPolicy(mode=2 | 1 << 15, nodes=(0, 1, 2, 7))
+        == cage.load({"linux": {"memoryPolicy": policy}}).memory_policy
+    )
 
 
 def test_a_document_without_any_of_it_asks_for_nothing() -> None:

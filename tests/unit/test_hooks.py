@@ -43,14 +43,16 @@ def test_hooks_inside_are_operations_of_the_plan() -> None:
     waiting, starting = hooks.inside(spec, "c", 32, 7)
     creating, text = (hooks.state(spec, "c", status, 7) for status in ("creating", "created"))
 
-    assert (("hook", -1, "/bin/true", ("true", "a b"), ("A=1",), 3, creating, "/b"),) == waiting
-    assert ("hook", 32, "/bin/true", ("/bin/true",), ("A=1",), 3, text, "/") == starting[0]
+    assert (
+        ("hook", -1, "/bin/true", ("true", "a b"), ("A=1",), 3, creating, "/b", "createContainer hook #0"),
+    ) == waiting
+    assert ("hook", 32, "/bin/true", ("/bin/true",), ("A=1",), 3, text, "/", "startContainer hook #0") == starting[0]
     assert 2 == len(starting)
 
 
 def test_hooks_run_one_after_the_other(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    hooks.run((shell(f"sleep 0.1; echo 1 >>{log}"), shell(f"echo 2 >>{log}")), b"{}", str(tmp_path))
+    hooks.run((shell(f"sleep 0.1; echo 1 >>{log}"), shell(f"echo 2 >>{log}")), b"{}", str(tmp_path), "prestart")
 
     assert "1\n2\n" == log.read_text()
 
@@ -58,7 +60,9 @@ def test_hooks_run_one_after_the_other(tmp_path: Path) -> None:
 def test_a_hook_reads_the_text_and_stands_in_the_directory(tmp_path: Path) -> None:
     """All of it, though it is more than a pipe holds."""
     text = b'{"a":"' + b"x" * 200_000 + b'"}'
-    hooks.run((shell("cat >in; pwd >at; env >env", env=("PATH=/bin:/usr/bin", "B= c")),), text, str(tmp_path))
+    hooks.run(
+        (shell("cat >in; pwd >at; env >env", env=("PATH=/bin:/usr/bin", "B= c")),), text, str(tmp_path), "prestart"
+    )
 
     assert text == (tmp_path / "in").read_bytes()
     assert f"{tmp_path}\n" == (tmp_path / "at").read_text()
@@ -71,7 +75,7 @@ def test_a_hook_reads_the_text_and_stands_in_the_directory(tmp_path: Path) -> No
 
 def test_the_first_that_fails_stops_the_others(tmp_path: Path) -> None:
     with pytest.raises(OSError) as caught:  # noqa: PT011  the errno is what is asserted
-        hooks.run((shell("echo oops >&2; exit 5"), shell("touch second")), b"{}", str(tmp_path))
+        hooks.run((shell("echo oops >&2; exit 5"), shell("touch second")), b"{}", str(tmp_path), "prestart")
 
     assert errno.ECHILD == caught.value.errno
     assert "exit status 5, output: oops" in caught.value.filename
@@ -80,12 +84,12 @@ def test_the_first_that_fails_stops_the_others(tmp_path: Path) -> None:
 
 def test_a_signal_is_told_from_a_status(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="signal 9"):
-        hooks.run((shell("kill -9 $$"),), b"{}", str(tmp_path))
+        hooks.run((shell("kill -9 $$"),), b"{}", str(tmp_path), "prestart")
 
 
 def test_a_hook_past_its_timeout_is_killed(tmp_path: Path) -> None:
     with pytest.raises(TimeoutError):
-        hooks.run((shell("echo $$ >pid; exec sleep 100", timeout_s=1),), b"{}", str(tmp_path))
+        hooks.run((shell("echo $$ >pid; exec sleep 100", timeout_s=1),), b"{}", str(tmp_path), "prestart")
 
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
@@ -95,13 +99,13 @@ def test_a_hook_past_its_timeout_is_killed(tmp_path: Path) -> None:
 )
 def test_a_hook_that_cannot_start_is_named(tmp_path: Path, path: str, number: int) -> None:
     with pytest.raises(OSError, match=path) as caught:
-        hooks.run((replace(HOOK, path=path),), b"{}", str(tmp_path))
+        hooks.run((replace(HOOK, path=path),), b"{}", str(tmp_path), "prestart")
 
     assert number == caught.value.errno
 
 
 def test_no_hook_is_no_work() -> None:
-    hooks.run((), b"{}", "/nonexistent")
+    hooks.run((), b"{}", "/nonexistent", "prestart")
 
 
 def kept(directory: Path, *given: Hook) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def mounts(*given: tuple[str, str, str, tuple[str, ...]], **tree: Any) -> list[t
         (("nosuid", "noexec", "nodev", "ro"), (15, 0, 0, 0, 0), ""),
         (("ro", "rw", "size=64k", "mode=755"), (0, 0, 0, 0, 0), "size=64k,mode=755"),
         (("relatime", "rslave", "private"), (1 << 21, 0, 0, 0, 0, 1 << 19 | REC, 1 << 18), ""),
-        (("tmpcopyup", "x-systemd.automount"), (0, 0, 0, 0, 0), ""),
+        (("tmpcopyup", "x-systemd.automount"), (1 << 32, 0, 0, 0, 0), ""),
     ],
 )
 def test_options_of_a_new_mount(options: tuple[str, ...], numbers: tuple[int, ...], data: str) -> None:

@@ -73,7 +73,8 @@ _BOUND = {  # of what is bound, by mount_setattr(2): MOUNT_ATTR_* to set, to cle
     "nosymfollow": (0x200000, 0),
     "symfollow": (0, 0x200000),
 }
-_IGNORED = ("tmpcopyup", "idmap", "ridmap", "x-systemd", "_netdev")
+_IGNORED = ("idmap", "ridmap", "x-systemd", "_netdev")
+_COPY_UP = 1 << 32  # FP_COPY_UP
 
 # linux.devices: what is there in any case (runtime-spec, config-linux.md#default-devices)
 NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
@@ -185,7 +186,7 @@ def closing(spec: "Spec", tree: Rootfs) -> "list[Operation]":
     """Return the rest, behind the hooks: what is hidden or read-only, the change of root, directory and program."""
     made: list[Operation] = [("working_directory", spec.cwd)]
     made += [("read_only_path", path) for path in tree.read_only]
-    made += [("mask", path) for path in tree.masked]
+    made += [("mask", path) for path in dict.fromkeys(tree.masked)]
     made += [("read_only",)] if spec.readonly else []
     made.append(("leave_mounts", MOUNT_SLOT) if borrowed_mounts(spec) else ("pivot_root",))
     if tree.propagation:
@@ -208,6 +209,8 @@ def _mount(mount: "Mount", bundle: str, tree: Rootfs) -> "list[Operation]":
         setting = _NEW.get(option)
         if setting:
             flags = (flags | setting[0]) & ~setting[1]
+        elif option == "tmpcopyup" and mount.type == "tmpfs":
+            flags |= _COPY_UP
         elif option not in _PROPAGATION and not option.startswith(_IGNORED):
             data.append(option)
     if mount.destination.rstrip("/") == "/dev":
