@@ -20,12 +20,38 @@
 
 #define RECORD_MAGIC 0x52525255u /* "URRR" */
 enum { RECORD_VERSION = 2, TEXT_MAX = 16 << 20, LOCK_POLL_MS = 2 };
+#define OVERHEAD_BEFORE_2 (UINT64_C(128) << 20) /* memory_overhead_mib of who did not configure it */
 
 void fp_state_deinit(struct fp_state *state)
 {
     free(state->text);
     state->text = NULL;
     fp_cgroup_list_deinit(&state->cgroups);
+}
+
+/* The size of the header, -1 if it is none.  Containers outlive the urunc that has made them: what each version that
+ * there was has written is read. */
+static ssize_t read_header(int fd, struct fp_record *ret, struct fp_error *error)
+{
+    const ssize_t added = sizeof(ret->overhead);
+    if (read(fd, ret, sizeof(*ret)) != sizeof(*ret) || ret->magic != RECORD_MAGIC || !ret->version)
+        return fp_fail_with(error, EINVAL, "read", "record: not one of urunc's");
+    if (ret->version > RECORD_VERSION)
+        return fp_fail_with(error, EPROTONOSUPPORT, "read", "record: of a newer urunc");
+    ssize_t size = sizeof(*ret);
+    if (ret->version == 1) {
+        size -= added;
+        uint32_t sizes[2];
+        memcpy(sizes, &ret->overhead, sizeof(sizes));
+        ret->overhead = OVERHEAD_BEFORE_2;
+        ret->head_size = sizes[0];
+        ret->tail_size = sizes[1];
+        if (lseek(fd, size, SEEK_SET) < 0)
+            return fp_fail(error, "read", "record");
+    }
+    if (ret->head_size > TEXT_MAX || ret->tail_size > TEXT_MAX)
+        return fp_fail_with(error, EINVAL, "read", "record: not one of urunc's");
+    return size;
 }
 
 int fp_state_read(int state_fd, struct fp_state *ret, struct fp_error *error)
@@ -36,15 +62,15 @@ int fp_state_read(int state_fd, struct fp_state *ret, struct fp_error *error)
         return fp_fail(error, "open", "record");
     struct fp_record *record = &ret->record;
     struct stat status;
-    if (fstat(fd, &status) < 0 || read(fd, record, sizeof(*record)) != sizeof(*record) ||
-        record->magic != RECORD_MAGIC || record->version != RECORD_VERSION || record->head_size > TEXT_MAX ||
-        record->tail_size > TEXT_MAX)
-        return fp_fail_with(error, EINVAL, "read", "record: not of this version of urunc");
+    ssize_t header = read_header(fd, record, error);
+    if (header < 0)
+        return -1;
     size_t size = (size_t)record->head_size + record->tail_size;
     ret->text = malloc(size + 1);
     if (!ret->text)
         return fp_fail(error, "read", "record");
-    if ((size_t)status.st_size != sizeof(*record) + size || read(fd, ret->text, size) != (ssize_t)size) {
+    if (fstat(fd, &status) < 0 || status.st_size != header + (off_t)size ||
+        read(fd, ret->text, size) != (ssize_t)size) {
         fp_state_deinit(ret);
         return fp_fail_with(error, EINVAL, "read", "record: cut short");
     }

@@ -19,7 +19,7 @@ enum {
     FP_FLAG_CHROOT = 32, /* of the process monitor, in a mount namespace of others: its root is not the namespace's */
 };
 
-/* The file `record`: this, then head_size and tail_size bytes of JSON around the two values that change. */
+/* The file `record` in its version 2 (1 was without `overhead`): this, then head_size and tail_size bytes of JSON around the two values that change. */
 struct fp_record {
     uint32_t magic;
     uint32_t version;
@@ -41,7 +41,8 @@ struct fp_state {
 
 void fp_state_deinit(struct fp_state *state);
 
-/* ENOENT: no record here (another runtime's container, or half a directory).  EINVAL: not a record of ours. */
+/* ENOENT: no record here (another runtime's container, or half a directory).  EINVAL: not a record of ours.
+ * EPROTONOSUPPORT: one of a version that came after this one. */
 int fp_state_read(int state_fd, struct fp_state *ret, struct fp_error *error);
 
 /* Write `record` and, once there is a container, `state.json`, each atomically. */

@@ -61,8 +61,9 @@ class Container:
         except OSError as error:
             if error.errno == errno.ENOENT:
                 raise StateError(f"container does not exist: {self.id}") from None
+            advice = "use that one for it, or remove" if error.errno == errno.EPROTONOSUPPORT else "remove"
             raise StateError(
-                f"the record of container {self.id} cannot be read ({error.filename}): remove it by delete --force"
+                f"the record of container {self.id} cannot be read ({error.filename}): {advice} it by delete --force"
             ) from None
 
     def status(self, record: "_fastpath.State") -> str:

@@ -185,6 +185,34 @@ def test_a_broken_record_says_how_to_get_rid_of_it(container: state.Container) -
     os.close(fd)
 
 
+def test_a_record_of_an_older_version_is_read(container: state.Container) -> None:
+    """Containers outlive an upgrade.  Version 1 did not say what of the limits is the monitor's: the default then."""
+    write(container)
+    fd = os.open("record", os.O_RDWR, dir_fd=container.fd)
+    now = container.record()
+    whole = os.read(fd, 1 << 16)
+    older = whole[:4] + (1).to_bytes(4, "little") + whole[8:32] + whole[40:]
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, older, 0)
+    os.close(fd)
+    then = container.record()
+
+    assert (2).to_bytes(4, "little") == whole[4:8]
+    assert (now.pid, now.start_time, now.json("running")) == (then.pid, then.start_time, then.json("running"))
+    assert 128 << 20 == then.overhead_bytes
+
+
+def test_a_record_of_a_newer_version_says_so(container: state.Container) -> None:
+    """After a downgrade: nothing is guessed."""
+    write(container)
+    fd = os.open("record", os.O_RDWR, dir_fd=container.fd)
+    os.pwrite(fd, (3).to_bytes(4, "little"), 4)
+    os.close(fd)
+
+    with pytest.raises(StateError, match=r"of a newer urunc\): use that one for it, or remove it by delete --force"):
+        container.record()
+
+
 def test_a_record_that_is_a_symlink_is_not_followed(container: state.Container, tmp_path: Path) -> None:
     write(container)
     os.rename("record", tmp_path / "elsewhere", src_dir_fd=container.fd)
