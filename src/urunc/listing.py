@@ -71,7 +71,8 @@ def _row(container: "stored.Container") -> "list[Row]":
         record = container.record()
         row = decode(record.json(container.status(record)), container.id)
     except (UruncError, OSError):
-        return []  # deleted meanwhile, or not readable: state says which
+        # deleted meanwhile, or not readable: state says why.  Without a time of creation: "" is none for Go's json
+        return [{"id": container.id, "pid": 0, "status": "unknown"}] if container.owner() == "urunc" else []
     return [row] if isinstance(row, dict) else []
 
 

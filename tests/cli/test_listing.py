@@ -52,6 +52,37 @@ def test_list_shows_all_containers(urunc: Runtime, bundle: Make) -> None:
     assert ["one", "three", "two"] == sorted(urunc.good("list", "-q").split())
 
 
+def test_a_container_of_an_older_urunc_lives_on(urunc: Runtime, bundle: Make) -> None:
+    """Whoever upgrades urunc does not stop what runs: a record of version 1, which had no `overhead`."""
+    pid = urunc.create(bundle())
+    record = urunc.root / "c" / "record"
+    whole = record.read_bytes()
+    record.write_bytes(whole[:4] + (1).to_bytes(4, "little") + whole[8:32] + whole[40:])
+
+    assert "created" == urunc.status()
+    urunc.good("start", "c")
+    assert "running" == urunc.status()
+    assert ["c", str(pid), "running"] == urunc.good("list").splitlines()[1].split()[:3]
+    urunc.good("kill", "c", "KILL")
+    exit_status(pid)
+    urunc.good("delete", "c")
+
+
+def test_a_container_of_a_newer_urunc_is_left_alone(urunc: Runtime, bundle: Make) -> None:
+    """Whoever goes back to an older one is told which containers it cannot handle, and can end them."""
+    pid = urunc.create(bundle())
+    with (urunc.root / "c" / "record").open("r+b") as record:
+        record.seek(4)
+        record.write((3).to_bytes(4, "little"))
+    said = {verb: urunc(verb, "c") for verb in ("state", "start", "kill", "delete", "pause")}
+
+    assert {1} == {ended.returncode for ended in said.values()}
+    for ended in said.values():
+        assert "record of container c cannot be read (record: of a newer urunc): use that one" in ended.stderr
+    urunc.good("delete", "--force", "c")
+    exit_status(pid)
+
+
 def test_an_empty_list(urunc: Runtime) -> None:
     """runc says null, crun []; a client's decoder takes both for no containers."""
     assert ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"] == urunc.good("list").split()
@@ -68,8 +99,9 @@ def test_junk_in_the_root_does_not_break_list(urunc: Runtime, bundle: Make) -> N
     (urunc.root / "cut").mkdir()
     (urunc.root / "cut" / "record").write_bytes(b"x" * 10)
 
-    assert ["c"] == [row["id"] for row in json.loads(urunc.good("list", "-f", "json"))]
-    assert ["c"] == urunc.good("list", "-q").split()
+    rows = json.loads(urunc.good("list", "-f", "json"))
+    assert {"c": "created", "cut": "unknown"} == {row["id"]: row["status"] for row in rows}
+    assert ["c", "cut"] == urunc.good("list", "-q").split()
     assert "gone" == urunc.status("junk")
     assert 1 == urunc("delete", "junk").returncode
     urunc.good("delete", "--force", "junk")
