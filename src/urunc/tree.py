@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 _MANIFEST = ".manifest"
-_STALE_S = 3600
+_STALE_S = 3600  # a container that was created from a tree may not have been started yet
 
 
 def lookup(cache: str, name: str, binary: str, modules: "Patterns" = (), data: "Patterns" = ()) -> str | None:
@@ -46,7 +46,8 @@ def prepare(  # noqa: PLR0913, PLR0917 - lookup's arguments, and what a build ne
     manifest = os.fsencode(_wish(binary, modules, data) + sources.manifest())
     tree = f"{name}-{_key(manifest)}"
     try:
-        if not os.path.lexists(f"{cache}/{tree}"):
+        is_new = not os.path.lexists(f"{cache}/{tree}")
+        if is_new:
             _build(cache, tree, sources, manifest)
         if not _is_current(f"{cache}/{tree}", _wish(binary, modules, data)):
             raise HostError(f"{cache}/{tree} was changed, or what it is made from is changing: remove it and try again")
@@ -54,14 +55,22 @@ def prepare(  # noqa: PLR0913, PLR0917 - lookup's arguments, and what a build ne
     except OSError as error:
         advice = ": free some space there" if error.errno == errno.ENOSPC else ""
         raise HostError(f"cannot prepare a tree for {binary} in {cache}: {words(error)}{advice}") from error
+    if is_new:
+        try:
+            prune(cache)
+        except OSError:
+            pass  # another one is at it
     return f"{cache}/{tree}"
 
 
 def prune(cache: str) -> None:
-    """Remove all trees but the current and the newest two of each name, and what dead builders left behind."""
-    import shutil
+    """Remove old trees but the current and the newest two of each name, and what dead builders left behind.
+
+    Each holds some 10 MB of memory.  A monitor that runs has what it needs of its tree, a container that waits has not.
+    """
     import time
 
+    old = time.time() - _STALE_S
     _check_cache(cache)
     trees: dict[str, list[tuple[int, str]]] = {}
     for entry in os.scandir(cache):
@@ -73,16 +82,29 @@ def prune(cache: str) -> None:
         status = entry.stat(follow_symlinks=False)
         if not temporary:
             trees.setdefault(name, []).append((status.st_mtime_ns, tree))
-        elif status.st_mtime < time.time() - _STALE_S:
-            shutil.rmtree(entry.path, ignore_errors=True)
+        elif status.st_mtime < old:
+            _remove(entry.path)
     for name, versions in trees.items():
         link = f"{cache}/{name}"
         current = os.readlink(link) if os.path.islink(link) else ""
-        for _, version in sorted(versions)[:-2]:
-            if version != current:
+        for modified_ns, version in sorted(versions)[:-2]:
+            if version != current and modified_ns < old * 1e9:
                 doomed = f"{cache}/.{version}.{os.urandom(4).hex()}"  # never half a tree under a final name
                 os.rename(f"{cache}/{version}", doomed)
-                shutil.rmtree(doomed, ignore_errors=True)
+                _remove(doomed)
+
+
+def _remove(directory: str) -> None:
+    """As shutil.rmtree that ignores errors; its import takes 5 ms."""
+    try:
+        for entry in os.scandir(directory):
+            if entry.is_dir(follow_symlinks=False):
+                _remove(entry.path)
+            else:
+                os.unlink(entry.path)
+        os.rmdir(directory)
+    except OSError:
+        pass  # as above, or the next one will be
 
 
 def _wish(binary: str, modules: "Patterns", data: "Patterns") -> str:
@@ -142,9 +164,7 @@ def _build(cache: str, tree: str, sources: Sources, manifest: bytes) -> None:
         os.chmod(temporary, 0o755)
         os.rename(temporary, f"{cache}/{tree}")
     except OSError as error:
-        import shutil
-
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another builder was faster
             raise
 

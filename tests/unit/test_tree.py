@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -380,13 +381,27 @@ def test_concurrent_builders_agree(host: Path) -> None:
     assert sorted(os.listdir(host / "cache")) == ["monitor", os.path.basename(results[0])]
 
 
+def test_a_new_tree_makes_old_ones_go(host: Path) -> None:
+    """A monitor's package is upgraded again and again; what was built within the hour may be waited for."""
+    trees = []
+    for age_s in (7200, 7100, 60, 50, 40):
+        change(host / "bin/monitor")
+        trees.append(Path(make(host)))
+        os.utime(trees[-1], (time.time() - age_s,) * 2)
+    change(host / "bin/monitor")
+    trees.append(Path(make(host)))
+
+    assert {*trees[2:], host / "cache" / "monitor"} == set((host / "cache").iterdir())
+
+
 def test_prune_keeps_the_newest_two_and_the_current(host: Path) -> None:
     """And what is not a tree of ours."""
     trees = []
-    for age in (5, 4, 3, 2, 1):
+    for _ in range(5):
         change(host / "bin/monitor")
         trees.append(make(host))
-        os.utime(trees[-1], (1000 - age, 1000 - age))
+    for second, path in enumerate(trees):
+        os.utime(path, (second, second))
     cache = host / "cache"
     (cache / "monitor").unlink()
     (cache / "monitor").symlink_to(os.path.basename(trees[0]))
