@@ -19,7 +19,8 @@ enum {
     FP_FLAG_CHROOT = 32, /* of the process monitor, in a mount namespace of others: its root is not the namespace's */
 };
 
-/* The file `record` in its version 2 (1 was without `overhead`): this, then head_size and tail_size bytes of JSON around the two values that change. */
+/* The file `record` in its version 2 (1 was without `overhead`): this, then head_size and tail_size bytes of JSON
+ * around the two values that change. */
 struct fp_record {
     uint32_t magic;
     uint32_t version;

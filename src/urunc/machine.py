@@ -9,11 +9,13 @@ from .annotations import USER_CONTAINER
 from .errors import HostError, SpecError, UnikernelError
 from .monitors import EXIT_CODES, Disk, Machine
 from .payload import Payload, init_of, payload, root_kind, shared_root
-from .shared import virtiofsd
+from .shared import helpers
 from .unikernels import Boot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .annotations import Unikernel
     from .bundle import Spec
     from .facts import Host, Network
@@ -48,14 +50,9 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
     taken = snapshot.chosen(unikernel, guest, host)
     disks = storage.disks(guest, host, taken, read_only=spec.readonly, name=unikernel.solo5_block)
     boot = _boot(spec, unikernel, guest, chosen, host, net.interfaces[: len(nics)], len(disks))
-    words = guest.words(boot)
     given = _payload(spec, guest, chosen, host, boot)
     exit_code = "sector" if boot.init == "uinit" else dict(guest.status).get(chosen.name, "as-is")
-    watched = exit_code in EXIT_CODES and (chosen.qmp or chosen.events)
-    watch_fd = free_fd if watched else -1
     disks += (Disk(path=STATUS, id="urunc-status"),) if exit_code == "sector" else ()
-    button = _powers_down(unikernel, guest, chosen) or (exit_code == "sector" and not chosen.qmp)
-    kernel_words = next((k.cmdline for k in host.config.kernels if k.name == unikernel.kernel), "")
     return Machine(
         binary=host.binary,
         accelerator=fast,
@@ -63,15 +60,13 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
         vcpus=boot.vcpus,
         kernel=paths["kernel"],
         initrd="/guest/initrd" if given.archive else paths.get("initrd", ""),
-        words=(kernel_words, *words) if kernel_words else words,
+        words=_words(unikernel, host, guest.words(boot)),
         nics=nics,
         disks=disks,
         private=net.private,
         archive=given.archive,
         share=given.share and replace(given.share, fd=free_fd + 2),  # behind QMP and power button
-        helpers=(virtiofsd(host.virtiofsd, given.share.path),)
-        if given.share and given.share.kind == "virtiofs"
-        else (),
+        helpers=helpers(given.share, host.virtiofsd),
         snapshot=taken,
         type=_type(unikernel, guest, host),
         cpu=guest.cpu,
@@ -80,11 +75,27 @@ def machine_of(  # noqa: PLR0913, PLR0917  all that the machine is made of
         virtio=guest.virtio,
         debug_exit=guest.debug_exit,
         exit_code=exit_code,
-        qmp_fd=watch_fd if chosen.qmp else -1,
-        events_fd=watch_fd if chosen.events else -1,
-        control_fd=free_fd + watched if button and chosen.qmp else -1,
-        button=BUTTON if button and chosen.powerdown and not chosen.qmp else "",
+        **_watched(chosen, exit_code, free_fd, stops=_powers_down(unikernel, guest, chosen)),
     )
+
+
+def _watched(chosen: "Monitor", exit_code: str, free_fd: int, *, stops: bool) -> "dict[str, Any]":
+    """Return by what the monitor is watched and told to stop: descriptors, from `free_fd` on, or a socket."""
+    watched = exit_code in EXIT_CODES and (chosen.qmp or chosen.events)
+    watch_fd = free_fd if watched else -1
+    button = stops or (exit_code == "sector" and not chosen.qmp)
+    return {
+        "qmp_fd": watch_fd if chosen.qmp else -1,
+        "events_fd": watch_fd if chosen.events else -1,
+        "control_fd": free_fd + watched if button and chosen.qmp else -1,
+        "button": BUTTON if button and chosen.powerdown and not chosen.qmp else "",
+    }
+
+
+def _words(unikernel: "Unikernel", host: "Host", words: "tuple[str, ...]") -> "tuple[str, ...]":
+    """Return the guest's command line, behind what the host's administrator has for the kernel."""
+    configured = next((kernel.cmdline for kernel in host.config.kernels if kernel.name == unikernel.kernel), "")
+    return (configured, *words) if configured else words
 
 
 def placed(spec: "Spec", unikernel: "Unikernel", net: "Network") -> "Network":
@@ -163,10 +174,7 @@ def hints(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor
 
 
 def _type(unikernel: "Unikernel", guest: "Guest", host: "Host") -> str:
-    """Return QEMU's machine type: what the image's author or the host's administrator says the kernel has drivers for.
-
-    Nothing in a kernel's header tells whether it drives virtio-mmio.
-    """
+    """Return QEMU's machine type, as image or host say: no kernel's header tells whether it drives virtio-mmio."""
     configured = next((kernel.machine for kernel in host.config.kernels if kernel.name == unikernel.kernel), "")
     wanted = unikernel.machine or configured or guest.machines[0]
     if wanted not in guest.machines:

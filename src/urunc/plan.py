@@ -90,11 +90,8 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
 
     `console` is the path of --console-socket; the hooks are those of createContainer and of startContainer.
     """
-    slots = {file.role: number for number, file in enumerate(host.files, 1)}
+    slots = _slots(host)
     uid, gid = host.owner or (spec.uid, spec.gid)
-    slots |= {"tree": len(slots) + 1, "console": len(slots) + 2}
-    if slots["console"] >= FIRST_FIXED_SLOT:
-        raise SpecError(f"block: a container takes {FIRST_FIXED_SLOT - 5} block images, this one has more: remove some")
     watched = _companion(chosen, machine)
     operations = (
         ("stage", "root"),
@@ -115,17 +112,17 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
         *storage.claims(host, slots),
         *storage.released(host, machine, slots, (ROOTFS_SLOT,) if start_hooks else ()),
         ("stage", "exec"),
-        *credentials.operations(spec, chosen, machine, shared.capabilities(machine)),
-        *watched,
-        *shared.kept(machine),
-        *network.kept(chosen, machine, NIC_SLOT),
-        *([("keep", CONTROL_SLOT, machine.control_fd)] if machine.control_fd >= 0 else []),
-        *snapshot.kept(machine, network.next_fd(machine.nics) + 3),
-        *storage.kept(host, slots, network.next_fd(machine.nics) + 4),
-        *(("seccomp", flags, program) for flags, program in host.filters),
-        _exec(host, slots, chosen.argv(machine)),
+        *_exec(spec, chosen, machine, host, slots, watched),
     )
     return Plan(operations=operations, files=host.files)
+
+
+def _slots(host: "Host") -> "dict[str, int]":
+    slots = {file.role: number for number, file in enumerate(host.files, 1)}
+    slots |= {"tree": len(slots) + 1, "console": len(slots) + 2}
+    if slots["console"] >= FIRST_FIXED_SLOT:
+        raise SpecError(f"block: a container takes {FIRST_FIXED_SLOT - 5} block images, this one has more: remove some")
+    return slots
 
 
 def _root(
@@ -156,10 +153,27 @@ def _button(machine: "Machine") -> str:
     return machine.button.rpartition("/")[0].lstrip("/")
 
 
-def _exec(host: "Host", slots: "dict[str, int]", argv: "tuple[str, ...]") -> "Operation":
-    if "monitor" in slots:
-        return ("exec_slot", slots["monitor"], argv, ())
-    return ("exec", f"/{MONITOR_TREE}{host.program}", argv, ())
+def _exec(  # noqa: PLR0913, PLR0917  as `monitor`
+    spec: "Spec",
+    chosen: "Monitor",
+    machine: "Machine",
+    host: "Host",
+    slots: "dict[str, int]",
+    watched: "list[Operation]",
+) -> "list[Operation]":
+    argv, after_nics = chosen.argv(machine), network.next_fd(machine.nics)
+    return [
+        *credentials.operations(spec, chosen, machine, shared.capabilities(machine)),
+        *watched,
+        *shared.kept(machine),
+        *network.kept(chosen, machine, NIC_SLOT),
+        *([("keep", CONTROL_SLOT, machine.control_fd)] if machine.control_fd >= 0 else []),
+        *snapshot.kept(machine, after_nics + 3),
+        *storage.kept(host, slots, after_nics + 4),
+        *(("seccomp", flags, program) for flags, program in host.filters),
+        ("exec_slot", slots["monitor"], argv, ()) if "monitor" in slots else
+        ("exec", f"/{MONITOR_TREE}{host.program}", argv, ()),
+    ]  # fmt: skip
 
 
 def console_of(spec: "Spec", console: str, slot: int, owner: "tuple[int, int]") -> "list[Operation]":

@@ -10,7 +10,7 @@ from .storage import IDMAP, NODEV, NOSUID, RDONLY
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .facts import Host
-    from .monitors import Archive, Machine
+    from .monitors import Archive, Machine, Share
 
     Operation = tuple[object, ...]
 
@@ -78,7 +78,12 @@ def kept(machine: "Machine") -> "list[Operation]":
     return [("keep", CONNECTED_SLOT, machine.share.fd)] if machine.share and is_virtiofs else []
 
 
-def virtiofsd(path: str, directory: str) -> Helper:
+def helpers(share: "Share | None", path: str) -> "tuple[Helper, ...]":
+    """Return what has to run beside the monitor; `path` is virtiofsd's."""
+    return (_virtiofsd(path, share.path),) if share and share.kind == "virtiofs" else ()
+
+
+def _virtiofsd(path: str, directory: str) -> Helper:
     """Return the server of `directory`: root with what it takes to give files their owners, in a root of its own.
 
     The words are those that Debian 12's has in common with the newer one.
