@@ -1,7 +1,8 @@
 """Which system calls a monitor may make, and the filter that says so.  Pure.
 
 The one rule: a list is what ci/record_calls.py has seen, OWN and REVIEWED; what is in none of them ends the monitor.
-The lists of a machine are in calls_<machine>.py; where nobody has recorded any, a monitor's own filter stands alone.
+The lists of a machine are in calls_<machine>.py; where nobody has recorded any, a monitor's own filter stands alone,
+which create says, and a monitor that has none is refused (launch.filters).
 """
 
 TYPE_CHECKING = False

@@ -205,16 +205,33 @@ def write_pid(path: str, pid: int) -> None:
         raise HostError(f"pid file: open {temporary}: {os.strerror(error.errno or 0).lower()}") from None
 
 
-def filters(spec: "Spec", chosen: "Monitor", binary: str, *, debug: bool) -> "tuple[tuple[int, bytes], ...]":
+def filters(
+    spec: "Spec", chosen: "Monitor", binary: str, *, debug: bool
+) -> "tuple[tuple[tuple[int, bytes], ...], tuple[str, ...]]":
     """Return the seccomp filters, our own first: it lets the other be loaded, which need not let ours; or both in one.
 
-    A list is of the program that was recorded: of the one that is built in, not of what the host has in its place.
+    Behind them: notices.  A list is of the program that was recorded: of the one that is built in, not of what the host
+    has in its place.  HostError where neither we nor the monitor has a filter.
     """
     from . import calls
 
+    machine = os.uname().machine
     other = chosen.built_in and binary[:1] == "/"
-    program = b"" if other else calls.program(chosen.name, os.uname().machine, log=debug)
-    return profile(spec, program) or (((0, program),) if program else ())
+    program = b"" if other else calls.program(chosen.name, machine, log=debug)
+    notices = () if program or other else (_unrecorded(chosen, machine, debug=debug),)
+    return profile(spec, program) or (((0, program),) if program else ()), notices
+
+
+def _unrecorded(chosen: "Monitor", machine: str, *, debug: bool) -> str:
+    """Return what there is to say where nobody has recorded the system calls of a monitor."""
+    if chosen.seccomp:
+        return f"{chosen.name} is held by its own seccomp filter alone: its system calls on {machine} are not recorded"
+    if debug:
+        return f"{chosen.name} is held by no seccomp filter: --debug"
+    raise HostError(
+        f"{chosen.name} has no seccomp filter, and its system calls on {machine} are not recorded: have that done"
+        " (ci/record_calls.py of urunc's sources), or run with --debug, without a filter"
+    )
 
 
 def owner(spec: "Spec") -> "tuple[int, int] | None":

@@ -89,11 +89,11 @@ class Wanted:
         plan.sandbox(self.spec)
         self.host = facts.host(self.spec, self.unikernel, chosen, self.config)
         self.overhead_bytes += machine.copied_bytes(chosen, self.host)
-        rows = filters(self.spec, chosen, self.host.binary, debug=self.debug)
+        rows, unfiltered = filters(self.spec, chosen, self.host.binary, debug=self.debug)
         owned, mapped = users(self.spec, self.host.files)
         self.host = replace(self.host, filters=rows, owner=owned, idmapped=mapped)
         self.trace.mark("facts of the host")
-        self.notices = machine.check(self.spec, self.unikernel, guest, chosen, self.host)
+        self.notices = (*unfiltered, *machine.check(self.spec, self.unikernel, guest, chosen, self.host))
         self.hints = machine.hints(self.spec, self.unikernel, guest, chosen, self.host)
         return guest, chosen, self.host
 

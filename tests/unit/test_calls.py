@@ -4,10 +4,14 @@ import os
 import re
 import struct
 import subprocess
+from pathlib import Path
 
 import pytest
+from tests.unit.test_bundle import spec_of
 
-from urunc import calls, monitors
+from urunc import calls, launch, monitors
+from urunc._record import replace
+from urunc.errors import HostError
 
 MACHINES = {"x86_64": 0xC000003E}
 MACHINE = os.uname().machine
@@ -77,6 +81,42 @@ def test_a_monitor_or_machine_without_a_list_has_no_filter_of_ours() -> None:
 
     assert b"" == calls.program("qemu", "pdp11")
     assert all(monitors.load(name).seccomp or name == "cloud-hypervisor" for name in without)
+
+
+UNAME = type(os.uname())
+QEMU = monitors.load("qemu")
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that nobody has recorded anything on."""
+    monkeypatch.setattr(os, "uname", lambda: UNAME(("Linux", "host", "6.1", "#1", "aarch64")))
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("monitor", monitors.MODULES)
+def test_a_machine_without_lists_is_told_of(monitor: str) -> None:
+    rows, notices = launch.filters(spec_of(Path("/b")), monitors.load(monitor), "", debug=False)
+
+    assert ((), 1) == (rows, len(notices))
+    assert f"{monitor} is held by its own seccomp filter alone: its system calls on aarch64 are" in notices[0]
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_monitor_that_nothing_would_filter_is_refused() -> None:
+    """But for --debug, by which its calls are recorded."""
+    bare, spec = replace(QEMU, seccomp=False), spec_of(Path("/b"))
+    with pytest.raises(HostError, match="qemu has no seccomp filter, and its system calls on aarch64 are not recorded"):
+        launch.filters(spec, bare, "", debug=False)
+
+    assert ((), ("qemu is held by no seccomp filter: --debug",)) == launch.filters(spec, bare, "", debug=True)
+
+
+@pytest.mark.skipif(not calls.table(MACHINE), reason=f"no list for {MACHINE}")
+def test_a_monitor_with_a_list_is_not_told_of() -> None:
+    rows, notices = launch.filters(spec_of(Path("/b")), QEMU, "/usr/bin/qemu-system-x86_64", debug=False)
+
+    assert (1, ()) == (len(rows), notices)
 
 
 @pytest.mark.skipif(MACHINE not in MACHINES, reason=f"no list for {MACHINE}: its numbers are not compared")
