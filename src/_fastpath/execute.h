@@ -68,6 +68,7 @@ int fp_sandbox_ready(struct fp_sandbox *sandbox, struct fp_error *error);
 int fp_root_operation(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error);
 int fp_link_create(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error);
 int fp_vhost_net_open(struct fp_sandbox *sandbox, int64_t slot, struct fp_error *error);
+int fp_nowhere_open(struct fp_sandbox *sandbox, int64_t slot, struct fp_error *error);
 int fp_share_create(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error);
 int fp_console_create(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error);
 int fp_initrd_operation(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error);

@@ -112,6 +112,7 @@ static bool slot_holds(const struct fp_operation *operation)
     case FP_OP_CLONE_FILE:
     case FP_OP_CONTROL:
     case FP_OP_VHOST_NET:
+    case FP_OP_NOWHERE:
     case FP_OP_COPY:
     case FP_OP_CONSOLE:
     case FP_OP_ATTACH:

@@ -46,6 +46,7 @@
     X(VHOST_NET, "vhost_net", "i") /* slot: /dev/vhost-net, whose kernel thread serves a queue */                      \
     X(LISTENER, "listener", "ss")  /* socket of the agent that answers for system calls, the state to send it: see     \
                                       listener.h */                                                                    \
+    X(NOWHERE, "nowhere", "i")     /* slot: a datagram socket that leads nowhere, for a network device */              \
     X(CONTROL, "control", "i")     /* slot for the listening end of the guest's power button, see control.h */         \
     X(ENTER_NAMESPACE, "enter_namespace", "ii") /* slot, CLONE_NEW*: one that only a process on its own can join */    \
     X(ATTACH_ROOT, "attach_root", "")           /* FP_SLOT_ROOT onto /, and enter it */                                \

@@ -164,6 +164,8 @@ int fp_root_operation(struct fp_sandbox *sandbox, const struct fp_operation *ope
         return fp_link_create(sandbox, operation, error);
     case FP_OP_VHOST_NET:
         return fp_vhost_net_open(sandbox, argument[0].integer, error);
+    case FP_OP_NOWHERE:
+        return fp_nowhere_open(sandbox, argument[0].integer, error);
     case FP_OP_SHARE:
         return fp_share_create(sandbox, operation, error);
     case FP_OP_CONTROL:

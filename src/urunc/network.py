@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 TAPS = tuple(f"tap{number}_urunc" for number in range(64))
 FIRST_FD = 3  # of the taps in a monitor that takes descriptors
+NOWHERE = "02:00:00:00:00:01"  # of an interface that nobody sees
 VNET_HEADER = 12  # bytes of struct virtio_net_hdr_v1
 
 
@@ -41,8 +42,9 @@ def nics(  # noqa: PLR0913, PLR0917  all that decides about them
 ) -> "tuple[Nic, ...]":
     """Return the guest's interfaces, one for each of the container's that it can use, the main one first.
 
-    `name` is what the annotation solo5NetDev calls the first.  UnikernelError if the guest declares a device for which
-    the container has no interface, or cannot use the addresses it has.
+    `name` is what the annotation solo5NetDev calls the first.  A guest that needs one and has none gets one that leads
+    nowhere.  UnikernelError if the guest declares a device for which the container has no interface, or cannot use the
+    addresses it has.
     """
     names = _names(guest, host, net, name)
     free = [tap for tap in TAPS if tap not in net.taps]
@@ -69,11 +71,13 @@ def nics(  # noqa: PLR0913, PLR0917  all that decides about them
                 offloads=guest.offloads,
             )
         )
+    if guest.needs_net and not made:
+        return (Nic(mac=NOWHERE, fd=FIRST_FD, offloads=guest.offloads, linked=False),)
     return tuple(made)
 
 
 def operations(chosen: "Monitor", machine: "Machine", net: "Network", uid: int, slot: int) -> "list[Operation]":
-    """Return how each interface is made: a tap and a redirect between it and the container's interface."""
+    """Return how each interface is made: a tap and a redirect between it and the container's, if there is one."""
     free = [tap for tap in TAPS if tap not in net.taps]
     by_fd = chosen.takes_tap == "fd"
     header = VNET_HEADER if chosen.virtio else 0
@@ -81,7 +85,7 @@ def operations(chosen: "Monitor", machine: "Machine", net: "Network", uid: int, 
         interface = net.interfaces[0]
         place = (slot if by_fd else -1, free[0], interface.name, net.indexes[0], interface.mtu)
         return [("share", *place, uid, header, machine.private)]
-    made: list[Operation] = []
+    made: list[Operation] = [("nowhere", slot + nic.fd - FIRST_FD) for nic in machine.nics if not nic.linked]
     for number, (nic, interface, index) in enumerate(zip(machine.nics, net.interfaces, net.indexes, strict=False)):
         first = slot + nic.fd - FIRST_FD if by_fd else -1
         made.append(("link", first, free[number], interface.name, index, interface.mtu, uid, header, nic.queues))

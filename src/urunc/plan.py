@@ -140,7 +140,7 @@ def _root(
     taken = {path for name, path, *_ in operations if name == "directory"}
     operations += [("symlink", f"{MONITOR_TREE}/{entry}", entry) for entry in host.entries if entry not in taken]
     kvm = (("dev/kvm", 10, 232),) if machine.accelerator == "kvm" else ()
-    taps = chosen.tap_nodes if machine.nics else ()
+    taps = chosen.tap_nodes if any(nic.linked for nic in machine.nics) else ()
     operations += [("directory", "dev/net", 0o755)] if taps else []
     nodes = (*chosen.nodes, *kvm, *taps)
     operations += [("node", path, S_IFCHR | 0o666, major, minor) for path, major, minor in nodes]

@@ -76,6 +76,7 @@ def started(urunc: Runtime, made: Path) -> tuple[int, Path]:
         ((ISA_DEBUG, "exit", 3), 3),
         ((ISA_DEBUG, "exit", 127), 127),
         ((ISA_DEBUG, "reset"), 0),
+        ((ISA_DEBUG, "nic", 7), 7),  # it would not live without an interface
         ((SOLO5, "exit", 41), 0),
         ((SOLO5, "exit", 1), 3),  # not how Solo5 ends: QEMU's own status
         ((HALT, "halt"), 0),

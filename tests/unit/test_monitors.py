@@ -14,6 +14,7 @@ from urunc import monitors, unikernels
 from urunc._record import replace
 from urunc.errors import SpecError, UnikernelError
 from urunc.monitors import Disk, Machine, Monitor, Nic
+from urunc.network import NOWHERE
 from urunc.unikernels import Boot, Guest, Interface
 
 GOLDENS = Path(__file__).parent / "goldens"
@@ -71,6 +72,8 @@ def machine(guest: Guest, monitor: Monitor, boot: Boot) -> Machine:
         )
         for number, interface in enumerate(boot.interfaces)
     )
+    if guest.needs_net and not nics:
+        nics = (Nic(mac=NOWHERE, fd=3, offloads=guest.offloads, linked=False),)
     disks = tuple(
         Disk(
             path=f"/guest/disk{number}",

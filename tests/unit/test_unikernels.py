@@ -53,7 +53,8 @@ def words(framework: str, boot: Boot = BOOT, **changes: Any) -> str:
         ("mirage", {"interfaces": (), "args": ()}, ""),
         ("mewz", {"args": ("app",)}, "ip=10.4.0.2/22 gateway=10.4.0.1"),
         ("mewz", {"args": ("app",), "interfaces": (NO_GATEWAY,)}, "ip=10.4.0.2/22 gateway=0.0.0.0"),
-        ("mewz", {"args": (), "interfaces": ()}, ""),
+        ("mewz", {"args": (), "interfaces": ()}, "ip=0.0.0.0/0 gateway=0.0.0.0"),
+        ("mewz", {"args": ("app",), "interfaces": (IPV6,)}, "ip=0.0.0.0/0 gateway=0.0.0.0"),
         ("rumprun", {"interfaces": ()}, '{"cmdline":"app -v"}'),
         (
             *("rumprun", {"interfaces": (), "disks": 1, "monitor": "hvt"}),

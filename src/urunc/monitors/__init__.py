@@ -36,6 +36,7 @@ class Nic(Record):
     queues: int = 1  # of each kind; the first has `fd`, the others the next ones
     vhost_fd: int = -1  # of /dev/vhost-net for the first queue, the others as above; -1: the monitor serves them itself
     offloads: bool = True  # False: the guest must see no checksum and segmentation offloads
+    linked: bool = True  # False: it has no tap, `fd` is of a socket that leads nowhere
 
 
 class Disk(Record):

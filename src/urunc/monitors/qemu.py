@@ -99,6 +99,8 @@ def _order(device: "Nic | Disk") -> int:
 
 
 def _backend(nic: Nic, number: int) -> str:
+    if not nic.linked:  # without any other end QEMU would warn
+        return f"dgram,id=net{number},local.type=fd,local.str={nic.fd}"
     if nic.fd >= 0:
         vhost = ",vhost=on," + _descriptors("vhostfd", nic.vhost_fd, nic.queues) if nic.vhost_fd >= 0 else ""
         return f"tap,id=net{number}," + _descriptors("fd", nic.fd, nic.queues) + vhost

@@ -70,6 +70,7 @@ class Guest(Record):
     kernels: "tuple[str, ...]" = ()  # kinds of image that the framework builds (image.File.kinds)
     # devices
     net: int = 0  # interfaces that it can use
+    needs_net: bool = False  # whether it does not live without an interface: it has one that leads nowhere
     queues: bool = False  # whether it drives several queues of one interface
     ipv6: bool = False  # whether `words` says IPv6 addresses
     disks: int = 0  # block devices that it can use

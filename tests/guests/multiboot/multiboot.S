@@ -6,6 +6,7 @@
  *   SLEEP  halts with interrupts on, for ever, and none comes: a guest that has nothing to do
  *   BUTTON waits for the power button (ACPI's PM1 event block, where QEMU's firmware puts it), and resets the machine
  *   RESET  resets the machine, which QEMU with -no-reboot ends for with status 0
+ *   NIC    writes CODE like EXIT if PCI bus 0 has a virtio-net device (1af4:1041), else CODE + 1
  */
 
 #define MAGIC 0x1badb002
@@ -32,6 +33,23 @@ _start:
 2:
 #if ACTION == 1
 	movw $CODE, %ax
+	movw $PORT, %dx
+	outw %ax, %dx
+#elif ACTION == 6
+	movl $0x80000000, %ecx		/* configuration mechanism 1: bus 0, slot 0, register 0 */
+5:	movl %ecx, %eax
+	movw $0xcf8, %dx
+	outl %eax, %dx
+	movw $0xcfc, %dx
+	inl %dx, %eax
+	movw $CODE, %bx
+	cmpl $0x10411af4, %eax
+	je 6f
+	addl $0x800, %ecx		/* next slot */
+	cmpl $0x80010000, %ecx
+	jb 5b
+	incw %bx
+6:	movw %bx, %ax
 	movw $PORT, %dx
 	outw %ax, %dx
 #elif ACTION == 2
