@@ -279,10 +279,9 @@ def accelerator(wanted: str, chosen: "Monitor", kvm: str) -> str:
 
 
 def _args(spec: "Spec", unikernel: "Unikernel") -> "tuple[str, ...]":
-    # published images are started with the placeholder `unikernel`; their command line is the annotation's
-    if spec.args in ((), ("unikernel",)) and unikernel.cmdline:
-        return tuple(unikernel.cmdline.split())
-    return spec.args
+    # published images are started with the placeholder `unikernel`; their command line is the annotation's, which bunny
+    # writes empty for a guest that wants none
+    return tuple(unikernel.cmdline.split()) if spec.args in ((), ("unikernel",)) else spec.args
 
 
 def _memory_mib(spec: "Spec", guest: "Guest", host: "Host") -> int:

@@ -340,7 +340,6 @@ def test_the_annotations_accelerator_comes_before_the_configurations() -> None:
         (("unikernel",), "/app y z", "init=/app -- y z"),
         ((), "/app y", "init=/app -- y"),
         (("unikernel", "x"), "/app", "init=unikernel -- x"),
-        (("unikernel",), "", "init=unikernel --"),
     ],
 )
 def test_the_annotation_cmdline_replaces_the_placeholder_only(
@@ -349,6 +348,17 @@ def test_the_annotation_cmdline_replaces_the_placeholder_only(
     line = machine_of(replace(SPEC, args=args, env=()), replace(UNIKERNEL, cmdline=cmdline)).words[0]
 
     assert line.endswith(f" {expected}")
+
+
+@pytest.mark.parametrize("args", [(), ("unikernel",)])
+def test_a_guest_without_a_command_is_not_given_the_placeholder(args: tuple[str, ...]) -> None:
+    """MirageOS ends with status 64 at an argument that it does not know."""
+    kernel = files("kernel", kinds=("solo5-spt", "elf64"))
+
+    spt = replace(UNIKERNEL, type="mirage", hypervisor="spt", cmdline="")
+    chosen, guest, spec = monitors.load("spt"), unikernels.load("mirage"), replace(SPEC, args=args, env=())
+
+    assert () == machine.machine_of(spec, spt, guest, chosen, replace(HOST, files=kernel), Network()).words
 
 
 def test_the_words_of_a_host_kernel_come_first() -> None:
