@@ -16,7 +16,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -265,14 +264,14 @@ int fp_sandbox_clone(struct fp_sandbox *sandbox, uint64_t namespaces, struct fp_
                                                 (size_t)(fp_init_image_end - fp_init_image_start), error);
     if (image < 0)
         return -1;
-    char *stacks = mmap(NULL, 2 * STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    char *stacks = fp_stack_map(2 * STACK_SIZE);
     if (stacks == MAP_FAILED)
         return fp_fail(error, "mmap", "stack");
     struct child child = {
         .sandbox = sandbox, .sync_fd = theirs, .image_fd = image, .joins = !(namespaces & CLONE_NEWNS), .error = error};
     int status = clone_child(sandbox, namespaces, &child, stacks, error);
     sandbox->time_offsets = NULL;
-    munmap(stacks, 2 * STACK_SIZE);
+    fp_stack_unmap(stacks, 2 * STACK_SIZE);
     if (status < 0 || note_process(sandbox, error) < 0)
         return -1;
     close(fp_take_fd(&theirs)); /* or its end of file would never come */

@@ -13,7 +13,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -51,7 +50,7 @@ static int execute_hook(void *argument)
 
 static int spawn(struct child *child, int *ret_pidfd, struct fp_error *error)
 {
-    char *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    char *stack = fp_stack_map(STACK_SIZE);
     if (stack == MAP_FAILED)
         return fp_fail(error, "mmap", "stack");
     struct fp_clone_args arguments = {.flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD,
@@ -64,7 +63,7 @@ static int spawn(struct child *child, int *ret_pidfd, struct fp_error *error)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     long pid = fp_clone3(&arguments, execute_hook, child);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    munmap(stack, STACK_SIZE);
+    fp_stack_unmap(stack, STACK_SIZE);
     if (pid < 0)
         return fp_fail_with(error, (int)-pid, "clone", child->hook->path);
     return 0;
@@ -130,8 +129,12 @@ int fp_hook_run(const struct fp_hook *hook, struct fp_error *error)
     if (!ended)
         fp_pidfd_send_signal(pidfd, SIGKILL);
     siginfo_t info = {0};
-    while (waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED) < 0 && errno == EINTR)
+    int waited;
+    while ((waited = waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED)) < 0 && errno == EINTR)
         ;
+    /* an embedding program may ignore SIGCHLD, or wait for whatever child there is */
+    if (waited < 0 && ended)
+        fp_fail(error, "hook: the calling program took its exit status", hook->path);
     close(pidfd);
     if (error->number)
         return -1;

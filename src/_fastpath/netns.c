@@ -13,7 +13,6 @@
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -43,7 +42,7 @@ static int open_inside(void *argument)
 static int visit_namespace(struct visit *visit, struct fp_error *error)
 {
     int pidfd = -1;
-    char *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    char *stack = fp_stack_map(STACK_SIZE);
     if (stack == MAP_FAILED)
         return fp_fail(error, "mmap", "stack");
     struct fp_clone_args arguments = {.flags = CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_PIDFD,
@@ -55,7 +54,7 @@ static int visit_namespace(struct visit *visit, struct fp_error *error)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     long pid = fp_clone3(&arguments, open_inside, visit);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    munmap(stack, STACK_SIZE);
+    fp_stack_unmap(stack, STACK_SIZE);
     if (pid < 0)
         return fp_fail_with(error, (int)-pid, "clone", "network namespace");
     siginfo_t info;

@@ -11,7 +11,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -51,13 +50,13 @@ static void end(struct holder *holder)
         close(holder->pidfd);
     }
     if (holder->stack != MAP_FAILED)
-        munmap(holder->stack, STACK_SIZE);
+        fp_stack_unmap(holder->stack, STACK_SIZE);
 }
 
 static int begin(struct holder *ret, int join_fd, struct fp_error *error)
 {
     *ret = (struct holder){.join_fd = join_fd, .pidfd = -1};
-    ret->stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    ret->stack = fp_stack_map(STACK_SIZE);
     int ready[2];
     if (ret->stack == MAP_FAILED || pipe2(ready, O_CLOEXEC) < 0)
         return fp_fail(error, "user namespace", NULL);

@@ -1,8 +1,6 @@
 """The life of containers once more, by a C core with the address and undefined-behaviour sanitizers.
 
-valgrind cannot follow these commands: Debian 12's knows neither pidfd_open(2) nor openat2(2).  Containers with several
-hooks are left out: a child that execs never leaves its frames, and when its stack is mapped again at the same place the
-sanitizer takes the next child's for out of scope.
+valgrind cannot follow these commands: Debian 12's knows neither pidfd_open(2) nor openat2(2).
 """
 
 import os
@@ -17,7 +15,8 @@ from tests.container import REPOSITORY
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containers are root's here")
 
 PYTHON = "/usr/bin/python3"  # whom ci/build builds for
-SUITE = "tests/cli/test_lifecycle.py"
+HOOKS = ("hooks_run_in_their_order", "a_hook_that_is_missing_is_named", "a_hook_killed_by_a_signal_is_an_error")
+SUITE = ("tests/cli/test_lifecycle.py", *(f"tests/cli/test_hooks.py::test_{name}" for name in HOOKS))
 # setarch: the sanitizers of GCC 12 do not start with all that newer kernels vary of the addresses
 PROGRAM = """\
 #!/bin/sh
@@ -51,7 +50,7 @@ def test_the_life_of_containers_is_clean_under_sanitizers(tmp_path: Path) -> Non
     assert f"{tmp_path / 'urunc' / module.name} True\n" == proof.stdout, proof.stderr
 
     program = script(tmp_path / "program", MAIN, reports)
-    command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", SUITE)
+    command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *SUITE)
     environment = os.environ | {"URUNC_TEST_PROGRAM": str(program)}
     ended = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False,
                            stdin=subprocess.DEVNULL)  # fmt: skip
