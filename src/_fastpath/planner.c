@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-enum { ANSWER_S = 5, DESCRIPTORS_MAX = FP_SLOT_COUNT + 2 };
+enum { ANSWER_S = 5, DESCRIPTORS_MAX = FP_SLOT_COUNT + 1 };
 
 /* One create: what the planner has ordered so far. */
 struct order_book {
@@ -121,28 +121,33 @@ static int receive_order(int socket, struct fp_planner_order *ret, int *ret_desc
 static int execute(struct order_book *book, const struct fp_planner_order *order, const int *descriptors, int count,
                    struct fp_error *error)
 {
-    if (count < 2 || !order->plan_size)
+    if (count < 1 || !order->plan_size)
         return fp_fail_with(error, EINVAL, "planner", "an order without a plan");
-    if (book->state_fd < 0) {
-        if ((book->state_fd = fcntl(descriptors[0], F_DUPFD_CLOEXEC, 3)) < 0)
-            return fp_fail(error, "dup", "state directory");
-        fp_sandbox_init(&book->sandbox, book->state_fd);
-    }
-    void *plan = mmap(NULL, order->plan_size, PROT_READ, MAP_PRIVATE, descriptors[1], 0);
+    void *plan = mmap(NULL, order->plan_size, PROT_READ, MAP_PRIVATE, descriptors[0], 0);
     if (plan == MAP_FAILED)
         return fp_fail(error, "mmap", "plan");
-    int status = fp_sandbox_execute(&book->sandbox, plan, order->plan_size, descriptors + 2, count - 2, error);
+    int status = fp_sandbox_execute(&book->sandbox, plan, order->plan_size, descriptors + 1, count - 1, error);
     munmap(plan, order->plan_size);
     return status;
+}
+
+/* What is made from here on is ours to undo, whatever becomes of the planner. */
+static bool take_state(struct order_book *book, const int *descriptors, int count)
+{
+    if (count != 1 || book->state_fd >= 0)
+        return false;
+    book->state_fd = descriptors[0];
+    fp_sandbox_init(&book->sandbox, book->state_fd);
+    return true;
 }
 
 static void obey(struct order_book *book, const struct fp_planner_order *order, const int *descriptors, int count,
                  struct fp_error *error)
 {
-    if (order->kind == FP_PLANNER_EXECUTE) {
+    if (book->state_fd < 0) {
+        fp_fail_with(error, EINVAL, "planner", "an order before the state directory");
+    } else if (order->kind == FP_PLANNER_EXECUTE) {
         execute(book, order, descriptors, count, error);
-    } else if (book->state_fd < 0) {
-        fp_fail_with(error, EINVAL, "planner", "an order before the first plan");
     } else if (order->kind == FP_PLANNER_LOCK) {
         fp_sandbox_lock_network(&book->sandbox, error);
     } else if (order->kind == FP_PLANNER_RELEASE) {
@@ -165,6 +170,8 @@ static bool serve(struct order_book *book)
                 close(descriptors[--count]);
             return count == 0 && order.kind == FP_PLANNER_DONE && book->released;
         }
+        if (order.kind == FP_PLANNER_STATE && take_state(book, descriptors, count))
+            continue;
         obey(book, &order, descriptors, count, &result.error);
         while (count > 0)
             close(descriptors[--count]);

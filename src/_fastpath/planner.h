@@ -3,9 +3,10 @@
  *
  * A sequenced-packet socket under the run directory, root's alone.  The front sends a request with the descriptor of
  * the bundle; the planner does all that create does but the execution of plans, which it orders from the front: the
- * process of the container is thereby a child of whoever called the front.  Each order is answered by a result.  A
- * planner that is absent, busy, of another build or in other namespaces, or that finds anything out of the ordinary, is
- * as none: the front goes on without it, after whatever was made has been undone. */
+ * process of the container is thereby a child of whoever called the front.  Each order but the first, which says what
+ * there is to be undone if the planner dies, is answered by a result.  A planner that is absent, busy, of another build
+ * or in other namespaces, or that finds anything out of the ordinary, is as none: the front goes on without it, after
+ * whatever was made has been undone. */
 #pragma once
 
 #include "error.h"
@@ -15,7 +16,7 @@
 #define FP_PLANNER_SOCKET "/run/urunc/@planner" /* '@' is in no container id */
 #define FP_PLANNER_MAGIC  0x4e4c5052u           /* "RPLN" */
 
-enum { FP_PLANNER_VERSION = 1, FP_PLANNER_STRINGS = 8, FP_PLANNER_TEXT_MAX = 16 << 10, FP_PLANNER_SPACES = 5 };
+enum { FP_PLANNER_VERSION = 2, FP_PLANNER_STRINGS = 8, FP_PLANNER_TEXT_MAX = 16 << 10, FP_PLANNER_SPACES = 5 };
 
 /* Which file urunc is: a planner that was started from another one is of another build. */
 struct fp_planner_build {
@@ -32,7 +33,8 @@ struct fp_planner_request {
 };
 
 enum fp_planner_order_kind {
-    FP_PLANNER_EXECUTE = 'E', /* a plan; descriptors: the state directory, the plan, its slots from 1 on */
+    FP_PLANNER_STATE = 'S',   /* the state directory has been made, and nothing is in it yet; it is the descriptor */
+    FP_PLANNER_EXECUTE = 'E', /* a plan; descriptors: the plan, its slots from 1 on */
     FP_PLANNER_LOCK = 'L',    /* the network namespace, from its discovery to its change */
     FP_PLANNER_RELEASE = 'R', /* the container lives from here on */
     FP_PLANNER_CLOSE = 'C',   /* the create has failed: end what there is */

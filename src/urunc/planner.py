@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from types import FrameType
 
 SOCKET = "/run/urunc/@planner"
-MAGIC, VERSION = 0x4E4C5052, 1
+MAGIC, VERSION = 0x4E4C5052, 2
 TEXT_MAX = 16 << 10
 BACKLOG = 64
 REQUEST = struct.Struct("=II4Q5Q")  # struct fp_planner_request without its text
 ORDER = struct.Struct("=II")
 RESULT = struct.Struct("=qQi48s256s4x")  # struct fp_planner_result
-EXECUTE, LOCK, RELEASE, CLOSE, DONE, REFUSED = b"ELRCDN"
+STATE, EXECUTE, LOCK, RELEASE, CLOSE, DONE, REFUSED = b"SELRCDN"
 NAMESPACES = ("mnt", "pid", "net", "user", "cgroup")
 
 
@@ -174,9 +174,9 @@ class Front:
 
     def __init__(self, connection: socket.socket, state_fd: int) -> None:
         self._connection = connection
-        self._state_fd = state_fd
         self._closed = False
         self._pid = self._start_time = 0
+        self._send(STATE, 0, (state_fd,))
 
     @property
     def pid(self) -> int:
@@ -193,7 +193,7 @@ class Front:
         fd = os.memfd_create("urunc-plan", os.MFD_CLOEXEC)
         try:
             os.write(fd, plan)
-            self._order(EXECUTE, len(plan), (self._state_fd, fd, *descriptors))
+            self._order(EXECUTE, len(plan), (fd, *descriptors))
         finally:
             os.close(fd)
 
@@ -214,9 +214,12 @@ class Front:
             except OSError:
                 pass
 
-    def _order(self, kind: int, size: int = 0, descriptors: "tuple[int, ...]" = ()) -> None:
+    def _send(self, kind: int, size: int, descriptors: "tuple[int, ...]") -> None:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
         self._connection.sendmsg([ORDER.pack(kind, size)], rights)
+
+    def _order(self, kind: int, size: int = 0, descriptors: "tuple[int, ...]" = ()) -> None:
+        self._send(kind, size, descriptors)
         answer = self._connection.recv(RESULT.size)
         if len(answer) != RESULT.size:
             raise ConnectionResetError("the front has gone")
