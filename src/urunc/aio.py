@@ -1,11 +1,13 @@
 """The embedding API for asyncio: the same containers, awaited.
 
 The one rule: what makes system calls for longer than a reader notices runs in a thread; the end of a container is an
-event of the loop (its pidfd), so that any number of them can be waited for.
+event of the loop (its pidfd), so that any number of them can be waited for.  What is cancelled while it makes a
+container leaves none; any other command that is cancelled goes on by itself.
 """
 
 import asyncio
 import os
+import threading
 from functools import partial
 
 from . import api, container
@@ -13,7 +15,7 @@ from .streams import DEVNULL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from typing import BinaryIO, Self, Unpack
 
     from .pool import Pool
@@ -42,7 +44,7 @@ class Runtime:
         """Make a container that waits for its start, of a bundle's directory or of a template."""
         of = bundle.create if isinstance(bundle, api.Template) else partial(self.blocking.create, bundle=bundle)
         streams = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
-        return await adopt(await asyncio.to_thread(partial(of, container_id, console_socket=console_socket, **streams)))
+        return await _made(partial(of, container_id, console_socket=console_socket, **streams))
 
     async def get(self, container_id: str) -> "Container":
         """Return a container that exists; StateError if there is none."""
@@ -51,7 +53,37 @@ class Runtime:
 
 async def take(pool: "Pool") -> "Container":
     """Take a prepared sandbox out of a pool."""
-    return await adopt(await asyncio.to_thread(pool.take))
+    return await _made(pool.take)
+
+
+async def _made(make: "Callable[[], container.Container]") -> "Container":
+    """Have a thread make a container, which is deleted as soon as it is there if nobody waits for it any more."""
+    kept: list[container.Container] = []
+    unwanted = threading.Event()
+
+    def work() -> None:
+        kept.append(make())
+        if unwanted.is_set():
+            _discard(kept)
+
+    loop = asyncio.get_running_loop()
+    making = loop.run_in_executor(None, work)
+    try:
+        await asyncio.shield(making)
+        return await adopt(kept[0])
+    except BaseException:
+        unwanted.set()  # after which one of the two threads finds it, and the other nothing
+        await asyncio.wait((making, loop.run_in_executor(None, _discard, kept)))
+        raise
+
+
+def _discard(kept: "list[container.Container]") -> None:
+    try:
+        unwanted = kept.pop()
+    except IndexError:
+        return
+    with unwanted:
+        pass  # which deletes it
 
 
 async def adopt(blocking: container.Container) -> "Container":
@@ -59,9 +91,13 @@ async def adopt(blocking: container.Container) -> "Container":
     adopted = Container(blocking)
     stdin, stdout, stderr = blocking.stdin, blocking.stdout, blocking.stderr
     blocking.stdin = blocking.stdout = blocking.stderr = None
-    adopted.stdin = await adopted.write_to(stdin) if stdin else None
-    adopted.stdout = await adopted.read_from(stdout) if stdout else None
-    adopted.stderr = await adopted.read_from(stderr) if stderr else None
+    try:
+        adopted.stdin = await adopted.write_to(stdin) if stdin else None
+        adopted.stdout = await adopted.read_from(stdout) if stdout else None
+        adopted.stderr = await adopted.read_from(stderr) if stderr else None
+    except BaseException:
+        adopted.close_pipes()
+        raise
     return adopted
 
 
@@ -100,11 +136,15 @@ class Container:
 
     def close(self) -> None:
         """Close our ends of its pipes and the pidfd; see container.Container.close."""
+        self.close_pipes()
+        self.blocking.close()
+
+    def close_pipes(self) -> None:
+        """Close our ends of its pipes alone."""
         if self.stdin and not self.stdin.transport.is_closing():
             self.stdin.transport.abort()  # nobody reads what was written and is not there yet
         for pipe in self._pipes:
             pipe.close()
-        self.blocking.close()
 
     async def start(self, args: "tuple[str, ...]" = (), env: "tuple[str, ...] | None" = None) -> "tuple[str, ...]":
         """Run the guest; see container.Container.start."""

@@ -53,9 +53,7 @@ class Pool:
     def take(self) -> "Container":
         """Return a container that waits for its start; from now on it is the caller's to delete."""
         while self._pid == os.getpid():
-            with self._changed:
-                container = self._ready.popleft() if self._ready else None
-                self._changed.notify_all()
+            container = self._next()
             if container is None:
                 return self._make()
             if container.is_waiting():
@@ -72,16 +70,30 @@ class Pool:
             return self._changed.wait_for(lambda: len(self._ready) >= self._size, timeout_s)
 
     def close(self) -> None:
-        """Delete what was not taken; in a forked process nothing, it is not its own."""
+        """Delete what was not taken, all of it, then raise what one of them could not be deleted for.
+
+        In a forked process nothing is: it is not its own.
+        """
         if self._pid != os.getpid():
             return
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         self._filler.join()
-        while self._ready:
-            with self._ready.pop():
-                pass  # which deletes it
+        failed: UruncError | None = None
+        while container := self._next():
+            try:
+                with container:
+                    pass  # which deletes it
+            except UruncError as error:
+                failed = error
+        if failed:
+            raise failed
+
+    def _next(self) -> "Container | None":
+        with self._changed:
+            self._changed.notify_all()
+            return self._ready.popleft() if self._ready else None
 
     def _make(self) -> "Container":
         return self._create(f"{self._prefix}-{os.getpid()}-{next(_numbers)}")
