@@ -6,6 +6,7 @@
 #include "error.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -40,6 +41,7 @@ int main(int argc, char **argv)
     struct fp_command command = {0};
     struct fp_error error = {0};
     bool failed = false;
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error with a name, not the end in the midst of a step */
     if (getenv(FAILURE) || !has_streams()) {
         unsetenv(FAILURE);
         return fp_front_become_python(argc, argv);

@@ -124,7 +124,7 @@ int fp_journal_add(int state_fd, const char *kind, const char *words, struct fp_
 int fp_journal_add_lines(int state_fd, const char *lines, size_t size, struct fp_error *error)
 {
     _cleanup_close_ int fd = openat(state_fd, FP_JOURNAL, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0 || write(fd, lines, size) != (ssize_t)size)
+    if (fd < 0 || !fp_write_whole(fd, lines, size))
         return fp_fail(error, "write", FP_JOURNAL);
     return 0;
 }

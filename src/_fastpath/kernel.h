@@ -2,7 +2,10 @@
 /* System calls and numbers that glibc 2.36 or musl 1.2.3 lack, under the kernel's names with fp_ before them. */
 #pragma once
 
+#include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -137,6 +140,18 @@ static inline int fp_close_range(unsigned first, unsigned last)
 static inline int fp_execveat(int fd, const char *const *argv, const char *const *environment)
 {
     return (int)syscall(SYS_execveat, fd, "", argv, environment, FP_AT_EMPTY_PATH);
+}
+
+/* All of it: a file system that runs full takes a part, and says why it is one only when asked again. */
+static inline bool fp_write_whole(int fd, const void *bytes, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t written = write(fd, (const char *)bytes + done, size - done);
+        if (written < 0 && errno != EINTR)
+            return false;
+        done += written < 0 ? 0 : (size_t)written;
+    }
+    return true;
 }
 
 /* Every signal at its default and none blocked, as execve(2) should find them: Python ignores SIGPIPE.  By system

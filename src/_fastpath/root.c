@@ -61,7 +61,7 @@ static int create_file(int root, const struct fp_operation *operation, struct fp
     if (fd < 0)
         return fp_fail(error, "create", path);
     const union fp_argument *content = &operation->arguments[2];
-    if (content->length && write(fd, content->text, content->length) != (ssize_t)content->length)
+    if (!fp_write_whole(fd, content->text, content->length))
         return fp_fail(error, "write", path);
     return set_mode(root, path, operation->arguments[1].integer, error);
 }

@@ -4,6 +4,7 @@
 #include "sealed.h"
 
 #include "cleanup.h"
+#include "kernel.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -19,12 +20,8 @@ int fp_sealed_memfd(const char *name, const void *bytes, size_t size, bool execu
         fd = memfd_create(name, flags);
     if (fd < 0)
         return fp_fail(error, "memfd_create", name);
-    for (size_t done = 0; done < size;) {
-        ssize_t written = write(fd, (const char *)bytes + done, size - done);
-        if (written < 0)
-            return fp_fail(error, "write", name);
-        done += (size_t)written;
-    }
+    if (!fp_write_whole(fd, bytes, size))
+        return fp_fail(error, "write", name);
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW) < 0)
         return fp_fail(error, "seal", name);
     return fp_take_fd(&fd);

@@ -53,11 +53,9 @@ int fp_snapshot_keep(int state_fd, const struct fp_operation *operation, struct 
         return fp_fail(error, "create", FP_SNAPSHOT);
     if (dprintf(fd, "%u:%u%c", (unsigned)argument[0].integer, (unsigned)argument[1].integer, '\0') < 0)
         return fp_fail(error, "write", FP_SNAPSHOT);
-    for (int i = 2; i < 7; i++) {
-        ssize_t size = (ssize_t)argument[i].length + 1;
-        if (write(fd, argument[i].text, (size_t)size) != size)
+    for (int i = 2; i < 7; i++)
+        if (!fp_write_whole(fd, argument[i].text, argument[i].length + 1))
             return fp_fail(error, "write", FP_SNAPSHOT);
-    }
     return 0;
 }
 

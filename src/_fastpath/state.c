@@ -99,8 +99,8 @@ static int replace_file(int state_fd, const char *name, const char *temporary, c
     _cleanup_close_ int fd = openat(state_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return fp_fail(error, "create", temporary);
-    if (write(fd, first, first_size) != (ssize_t)first_size || write(fd, second, second_size) != (ssize_t)second_size)
-        return fp_fail_with(error, errno ? errno : ENOSPC, "write", temporary);
+    if (!fp_write_whole(fd, first, first_size) || !fp_write_whole(fd, second, second_size))
+        return fp_fail(error, "write", temporary);
     if (renameat(state_fd, temporary, state_fd, name) < 0)
         return fp_fail(error, "rename", name);
     return 0;

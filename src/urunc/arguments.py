@@ -222,10 +222,17 @@ def _paths(values: "dict[str, Any]", environ: "Mapping[str, str]", *, needs_bund
     if "root" in values:
         if not values["root"]:
             raise UsageError("invalid value for --root: it must not be empty")
-        paths["root"] = os.path.abspath(values["root"])
+        paths["root"] = _absolute(values["root"])
     if needs_bundle:  # only then: the working directory may be gone, which must not make a delete fail
-        paths["bundle"] = os.path.abspath(values.get("bundle") or os.getcwd())
+        paths["bundle"] = _absolute(values.get("bundle") or ".")
     return paths
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: the working directory has been removed: give a path that begins with /") from None
 
 
 def _signal(text: str) -> int:

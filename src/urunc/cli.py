@@ -51,6 +51,7 @@ PREFIXES = {"create": "urunc create failed: ", "exec": "exec failed: ", "run": "
 def main(argv: "list[str]", environ: "Mapping[str, str]") -> int:
     """Do what the command line `argv` (without the program's name) says; return the exit status."""
     _secure_streams()
+    _secure_signals()
     log = Log()
     try:
         return _serve(argv, environ, log)
@@ -236,14 +237,22 @@ def _print(text: str) -> None:
 
 def _secure_streams() -> None:
     """Make sure that descriptors 0, 1 and 2 exist, so that no file opened later is taken for one of them."""
-    import _signal  # type: ignore[import-not-found]  # built in; the signal module imports enum
-
     try:
-        _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
         descriptor = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         while descriptor <= 2:
             os.set_inheritable(descriptor, True)
             descriptor = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         os.close(descriptor)
-    except (OSError, ValueError):  # no /dev/null; not the main thread of an embedding program
+    except OSError:  # no /dev/null
+        pass
+
+
+def _secure_signals() -> None:
+    """Have no end of a reader end us, and hear of the ends of hooks and containers, which a caller may have ignored."""
+    import _signal  # type: ignore[import-not-found]  # built in; the signal module imports enum
+
+    try:
+        _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    except ValueError:  # not the main thread of an embedding program
         pass

@@ -52,7 +52,8 @@ def execute(runtime: str, request: "Request") -> "NoReturn":
     """Become the fallback runtime; HostError if that fails."""
     import _signal  # type: ignore[import-not-found]  # built in; the signal module imports enum
 
-    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)  # ignored by Python, and exec would hand that on
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
+        _signal.signal(number, _signal.SIG_DFL)  # ignored by Python, and exec would hand that on
     try:
         os.execv(runtime, argv(runtime, request))
     except OSError as error:

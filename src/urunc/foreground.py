@@ -94,6 +94,8 @@ class Forwarding:
         import signal
 
         self.before = {name: signal.signal(getattr(signal, name), self.forward) for name in FORWARDED}
+        # a caller that had them blocked has handed that on
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [getattr(signal, name) for name in FORWARDED])
 
     def __exit__(self, *_: object) -> None:
         import signal

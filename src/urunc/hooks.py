@@ -120,7 +120,10 @@ def run_kept(  # noqa: PLR0913  what a state says, and what a failure means
         try:
             _fastpath.run_hook(hook["path"], argv, _environment(hook["env"]), text, hook["timeout"], directory)
         except OSError as error:
-            message = f"{stage} hook {hook['path']}: {getattr(error, 'step', '')} {error.filename}"
+            step = getattr(error, "step", "")
+            message = f"{stage} hook {hook['path']}: {step} {error.filename}"
+            if step != "error running hook":  # which says itself how it ended
+                message += f": {os.strerror(error.errno or 0).lower()}"
             if strict:
                 raise SpecError(message) from None
             warnings.append(message)

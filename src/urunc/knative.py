@@ -8,6 +8,7 @@ import os
 from .annotations import PREFIX
 from .errors import SpecError
 from .jsontext import decode, encode
+from .state import write_whole
 from .subnet import STATIC_ADDRESS
 
 TYPE_CHECKING = False
@@ -64,7 +65,7 @@ def _replace(path: str, content: bytes) -> None:
     temporary = f"{path}.urunc"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     try:
-        os.write(fd, content)
+        write_whole(fd, temporary, content)
         os.fchown(fd, before.st_uid, before.st_gid)
         os.fchmod(fd, before.st_mode & 0o7777)
     finally:

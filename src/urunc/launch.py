@@ -197,7 +197,7 @@ def write_pid(path: str, pid: int) -> None:
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
         try:
-            os.write(fd, str(pid).encode())
+            state.write_whole(fd, temporary, str(pid).encode())
         finally:
             os.close(fd)
         os.rename(temporary, path)

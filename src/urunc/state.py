@@ -61,6 +61,9 @@ class Container:
         except OSError as error:
             if error.errno == errno.ENOENT:
                 raise StateError(f"container does not exist: {self.id}") from None
+            if error.errno not in (errno.EINVAL, errno.EPROTONOSUPPORT):  # nothing is wrong with the record
+                reason = os.strerror(error.errno or 0).lower()
+                raise StateError(f"read the record of container {self.id}: {reason}: try again") from None
             advice = "use that one for it, or remove" if error.errno == errno.EPROTONOSUPPORT else "remove"
             raise StateError(
                 f"the record of container {self.id} cannot be read ({error.filename}): {advice} it by delete --force"
@@ -80,6 +83,11 @@ class Container:
             self.lock_fd = _fastpath.lock(self.root_fd, self.id, timeout_ms)
         except BlockingIOError:
             return False
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            place = os.readlink(f"/proc/self/fd/{self.root_fd}")
+            raise StateError(f"{place} is on a read-only file system: give another directory by --root") from None
         return True
 
     def remove(self) -> None:
@@ -160,10 +168,19 @@ def write_hooks(container: Container, spec: "Spec") -> None:
     }
     fd = os.open("hooks.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600, dir_fd=container.fd)
     try:
-        os.write(fd, encode(kept).encode("utf-8", "surrogateescape"))
+        write_whole(fd, "hooks.json", encode(kept).encode("utf-8", "surrogateescape"))
     finally:
         os.close(fd)
     os.rename("hooks.new", "hooks.json", src_dir_fd=container.fd, dst_dir_fd=container.fd)
+
+
+def write_whole(fd: int, path: str, text: bytes) -> None:
+    """Write all of `text`; OSError of `path` where a part of it finds no room, which write(2) takes for success."""
+    try:
+        while text:
+            text = text[os.write(fd, text) :]
+    except OSError as error:
+        raise OSError(error.errno, os.strerror(error.errno or 0), path) from None
 
 
 def _open_directory(root_fd: int, container_id: str) -> int:
