@@ -83,6 +83,11 @@ cdef extern from "seccomp.h":
     int fp_seccomp_export(fp_seccomp *seccomp, fp_error *error) nogil
     uint64_t fp_digest(const void *data, size_t size) nogil
 
+cdef extern from "<sys/uio.h>":
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+
 cdef extern from "state.h":
     enum fp_status:
         FP_STOPPED
@@ -108,7 +113,7 @@ cdef extern from "state.h":
         fp_cgroup_list cgroups
     void fp_state_deinit(fp_state *state) nogil
     int fp_state_read(int state_fd, fp_state *ret, fp_error *error) nogil
-    int fp_state_write(int state_fd, const fp_state *state, fp_error *error) nogil
+    int fp_state_write(int state_fd, const fp_record *record, const iovec *pieces, fp_error *error) nogil
     fp_status fp_state_status(const fp_state *state) nogil
     const char *fp_status_name(fp_status status) nogil
     char *fp_state_json(const fp_state *state, fp_status status, const char *reason) nogil
@@ -180,7 +185,13 @@ cdef extern from "json.h":
         size_t length
         bint escaped
         bint other
+    enum fp_json_shape:
+        FP_JSON_TEXTS
+        FP_JSON_PAIRS
+        FP_JSON_WHATEVER
     void fp_json_next(fp_json *json, fp_json_token *ret) nogil
+    bint fp_json_skip(fp_json *json, fp_json_kind first, fp_json_shape shape) nogil
+    const char *fp_json_find_name(const char *at, const char *end, const char *prefix) nogil
     bint fp_json_is_plain(const char *text, size_t length) nogil
     size_t fp_json_unescape(const fp_json_token *token, char *ret) nogil
 

@@ -21,7 +21,6 @@ enum {
     CLASSES = SMALL / STEP + 1 + 64,
     CHUNK = 256 << 10, /* what the kernel is asked for at a time */
     PAGE = 4096,
-    HUGE_PAGE = 2 << 20,
 };
 
 struct block {
@@ -67,19 +66,14 @@ static bool has_room(size_t size, size_t alignment)
     return begin < end && size <= (size_t)(end - begin);
 }
 
-/* Whoever takes this much at once reads a large config.json, and takes several times that; huge pages, if the kernel
- * has some, cost a quarter of the others.  What is larger yet is room for what may come, and stays empty. */
 static bool extend(size_t size)
 {
-    bool is_large = size > CHUNK / 2 && size < HUGE_PAGE / 2;
-    size_t whole = is_large ? 2 * HUGE_PAGE : size < CHUNK ? CHUNK : (size + PAGE - 1) & ~(size_t)(PAGE - 1);
-    char *begin = map(is_large ? whole + HUGE_PAGE : whole);
+    size_t whole = size < CHUNK ? CHUNK : (size + PAGE - 1) & ~(size_t)(PAGE - 1);
+    char *begin = map(whole);
     if (!begin)
         return false;
-    at = is_large ? aligned(begin, HUGE_PAGE) : begin;
-    end = at + whole;
-    if (is_large)
-        madvise(at, whole, MADV_HUGEPAGE);
+    at = begin;
+    end = begin + whole;
     return true;
 }
 
@@ -93,12 +87,14 @@ static char *fresh(size_t size, size_t alignment)
     return begin;
 }
 
+/* Whoever takes much at once fills it: all its pages by one call cost less than one by one. */
 static void *take(size_t size)
 {
     if (size > PTRDIFF_MAX / 2) {
         errno = ENOMEM;
         return NULL;
     }
+    size_t wanted = size;
     size = rounded(size);
     struct block **list = &freed[class_of(size)], *block = *list;
     if (block)
@@ -106,6 +102,8 @@ static void *take(size_t size)
     else if (!(block = (struct block *)fresh(sizeof(*block) + size, STEP)))
         return NULL;
     *block = (struct block){.size = size};
+    if (size >= CHUNK)
+        madvise(aligned((char *)(block + 1), PAGE), wanted & ~(size_t)(PAGE - 1), MADV_POPULATE_WRITE);
     return block + 1;
 }
 

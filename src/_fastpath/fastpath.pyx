@@ -313,32 +313,27 @@ def cgroup_devices(int dirfd, rules):
         raise_error(&error)
 
 
-def write_state(int state_fd, str status, int64_t pid, uint64_t start_time, int flags, str head, str tail,
+def write_state(int state_fd, str status, int64_t pid, uint64_t start_time, int flags, tuple document,
                 uint64_t overhead_bytes=0):
     cdef fp_error error
-    cdef fp_state state
-    cdef Py_ssize_t head_size, tail_size
-    cdef const char *first = PyUnicode_AsUTF8AndSize(head, &head_size)
-    cdef const char *second = PyUnicode_AsUTF8AndSize(tail, &tail_size)
-    cdef char *both = <char *>malloc(head_size + tail_size + 1)
-    if both is NULL:
-        raise MemoryError
-    memcpy(both, first, head_size)
-    memcpy(both + head_size, second, tail_size)
+    cdef fp_record record
+    cdef iovec[4] pieces
+    cdef bytes head = document[0], tail = document[1], end = document[3]
+    cdef Json annotations = document[2]
+    pieces[0].iov_base, pieces[0].iov_len = <char *>head, len(head)
+    pieces[1].iov_base, pieces[1].iov_len = <char *>tail, len(tail)
+    pieces[2].iov_base, pieces[2].iov_len = <char *>annotations.start, annotations.size
+    pieces[3].iov_base, pieces[3].iov_len = <char *>end, len(end)
     error.number = 0
-    state.record.status = STATUSES[status]
-    state.record.flags = flags
-    state.record.overhead = overhead_bytes
-    state.record.pid = pid
-    state.record.start_time = start_time
-    state.record.head_size = head_size
-    state.record.tail_size = tail_size
-    state.text = both
-    try:
-        if fp_state_write(state_fd, &state, &error) < 0:
-            raise_error(&error)
-    finally:
-        free(both)
+    record.status = STATUSES[status]
+    record.flags = flags
+    record.overhead = overhead_bytes
+    record.pid = pid
+    record.start_time = start_time
+    record.head_size = len(head)
+    record.tail_size = len(tail) + annotations.size + len(end)
+    if fp_state_write(state_fd, &record, pieces, &error) < 0:
+        raise_error(&error)
 
 
 def lock(int root_fd, str container_id, int timeout_ms):
@@ -657,12 +652,59 @@ cdef str string_of(const fp_json_token *token):
         free(characters)
 
 
-cdef object value_of(fp_json *json, const fp_json_token *token, int depth):
+SHAPES = {"texts": FP_JSON_TEXTS, "pairs": FP_JSON_PAIRS, "whatever": FP_JSON_WHATEVER}
+
+
+cdef class Json:
+    cdef bytes whole
+    cdef const char *start
+    cdef Py_ssize_t size
+
+    def __init__(self, bytes text):
+        self.whole = text
+        self.start = text
+        self.size = len(text)
+
+    def text(self):
+        return self.start[:self.size]
+
+    def value(self):
+        return decode(self.start[:self.size])
+
+    def __eq__(self, other):
+        return isinstance(other, Json) and self.text() == other.text()
+
+    def __hash__(self):
+        return hash(self.text())
+
+    def __repr__(self):
+        return f"Json({self.text()})"
+
+
+cdef Json skipped(bytes whole, fp_json *json, fp_json_kind first, str shape):
+    cdef fp_json after = json[0]
+    cdef Json found
+    if not fp_json_skip(&after, first, SHAPES[shape]):
+        return None
+    found = Json(whole)
+    found.start = json.at - 1
+    found.size = after.at - found.start
+    json.at = after.at
+    return found
+
+
+cdef object value_of(fp_json *json, const fp_json_token *token, int depth, bytes whole=None, object later=None):
     cdef double real
+    cdef object unread
     if token.kind == FP_JSON_STRING:
         return string_of(token)
+    if type(later) is str and (token.kind == FP_JSON_OBJECT or token.kind == FP_JSON_ARRAY):
+        unread = skipped(whole, json, token.kind, later)
+        if unread is not None:
+            return unread
+        later = None
     if token.kind == FP_JSON_OBJECT:
-        return object_of(json, depth)
+        return object_of(json, depth, whole, later)
     if token.kind == FP_JSON_ARRAY:
         return array_of(json, depth)
     if token.kind == FP_JSON_INTEGER:
@@ -679,7 +721,7 @@ cdef object value_of(fp_json *json, const fp_json_token *token, int depth):
     raise ValueError
 
 
-cdef dict object_of(fp_json *json, int depth):
+cdef dict object_of(fp_json *json, int depth, bytes whole, dict later):
     cdef fp_json_token token
     cdef dict found = {}
     cdef str key
@@ -694,7 +736,7 @@ cdef dict object_of(fp_json *json, int depth):
         if token.kind != FP_JSON_COLON:
             break
         fp_json_next(json, &token)
-        found[key] = value_of(json, &token, depth - 1)
+        found[key] = value_of(json, &token, depth - 1, whole, None if later is None else later.get(key))
         fp_json_next(json, &token)
         if token.kind == FP_JSON_OBJECT_END:
             return found
@@ -722,17 +764,33 @@ cdef list array_of(fp_json *json, int depth):
         fp_json_next(json, &token)
 
 
-def decode(bytes text):
+def decode(bytes text, dict later=None):
     cdef fp_json json
     cdef fp_json_token token
     json.at = text
     json.end = json.at + len(text)
     fp_json_next(&json, &token)
-    value = value_of(&json, &token, 900)
+    value = value_of(&json, &token, 900, text, later)
     fp_json_next(&json, &token)
     if token.kind != FP_JSON_END:
         raise ValueError
     return value
+
+
+def beginning(Json pairs, tuple prefixes):
+    cdef fp_json json
+    cdef fp_json_token name, value
+    cdef list found = []
+    json.end = pairs.start + pairs.size
+    for prefix in prefixes:
+        json.at = fp_json_find_name(pairs.start, json.end, fsencode(prefix))
+        while json.at is not NULL:
+            fp_json_next(&json, &name)
+            fp_json_next(&json, &value)
+            fp_json_next(&json, &value)
+            found.append((string_of(&name), string_of(&value)))
+            json.at = fp_json_find_name(json.at, json.end, fsencode(prefix))
+    return tuple(sorted(found))
 
 
 cdef dict SHORT_ESCAPES = {34: '\\"', 92: "\\\\", 8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r"}

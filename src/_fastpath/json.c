@@ -46,18 +46,26 @@ static uint64_t bits_below(int count)
  * bits of all before. */
 static const char *plain_end(const char *at, const char *end, uint64_t *seen)
 {
+    vector all = {0};
+    uint64_t words[2], stops[2] = {0}; /* little-endian, as all machines of ours */
     for (vector bytes; end - at >= (ptrdiff_t)sizeof(bytes); at += sizeof(bytes)) {
         memcpy(&bytes, at, sizeof(bytes));
         vector found = (vector)((bytes == '"') | (bytes == '\\') | (bytes < 0x20));
-        uint64_t words[2], stops[2]; /* little-endian, as all machines of ours */
-        memcpy(words, &bytes, sizeof(words));
         memcpy(stops, &found, sizeof(stops));
-        int first = stops[0] ? __builtin_ctzll(stops[0]) : 64;
-        int second = stops[0] ? 0 : stops[1] ? __builtin_ctzll(stops[1]) : 64;
-        *seen |= (words[0] & bits_below(first)) | (words[1] & bits_below(second));
-        if (stops[0] | stops[1])
-            return at + (first + second) / 8;
+        if (stops[0] | stops[1]) {
+            int first = stops[0] ? __builtin_ctzll(stops[0]) : 64;
+            int second = stops[0] ? 0 : __builtin_ctzll(stops[1]);
+            memcpy(words, &bytes, sizeof(words));
+            *seen |= (words[0] & bits_below(first)) | (words[1] & bits_below(second));
+            at += (first + second) / 8;
+            break;
+        }
+        all |= bytes;
     }
+    memcpy(words, &all, sizeof(words));
+    *seen |= words[0] | words[1];
+    if (stops[0] | stops[1])
+        return at;
     while (at < end && *at != '"' && *at != '\\' && (unsigned char)*at >= 0x20)
         *seen |= (unsigned char)*at++;
     return at;

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #define RECORD_MAGIC 0x52525255u /* "URRR" */
@@ -93,36 +94,66 @@ const char *fp_state_name(int state_fd, char ret[FP_PATH_MAX])
     return ret;
 }
 
-static int replace_file(int state_fd, const char *name, const char *temporary, const void *first, size_t first_size,
-                        const void *second, size_t second_size, struct fp_error *error)
+static bool write_parts(int fd, const struct iovec *parts, int count)
+{
+    ssize_t written = writev(fd, parts, count);
+    for (int i = 0; written >= 0 && i < count; i++) {
+        size_t size = parts[i].iov_len, done = (size_t)written < size ? (size_t)written : size;
+        if (!fp_write_whole(fd, (const char *)parts[i].iov_base + done, size - done))
+            return false;
+        written -= (ssize_t)done;
+    }
+    return written >= 0;
+}
+
+static int replace_file(int state_fd, const char *name, const char *temporary, const struct iovec *parts, int count,
+                        struct fp_error *error)
 {
     _cleanup_close_ int fd = openat(state_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return fp_fail(error, "create", temporary);
-    if (!fp_write_whole(fd, first, first_size) || !fp_write_whole(fd, second, second_size))
+    if (!write_parts(fd, parts, count))
         return fp_fail(error, "write", temporary);
     if (renameat(state_fd, temporary, state_fd, name) < 0)
         return fp_fail(error, "rename", name);
     return 0;
 }
 
-int fp_state_write(int state_fd, const struct fp_state *state, struct fp_error *error)
+/* What changes in the document, its pid and its status. */
+static size_t format_status(const struct fp_record *record, enum fp_status status, char ret[64])
 {
-    struct fp_record record = state->record;
-    record.magic = RECORD_MAGIC;
-    record.version = RECORD_VERSION;
-    size_t size = (size_t)record.head_size + record.tail_size;
-    if (replace_file(state_fd, "record", "record.new", &record, sizeof(record), state->text, size, error) < 0)
+    long long pid = status == FP_STOPPED ? 0 : record->pid;
+    return (size_t)snprintf(ret, 64, "  \"pid\": %lld,\n  \"status\": \"%s\",\n", pid, fp_status_name(status));
+}
+
+static int publish(int state_fd, const struct fp_record *record, const struct iovec *pieces, struct fp_error *error)
+{
+    char status[64];
+    struct iovec parts[FP_STATE_PIECES + 2] = {pieces[0], {status, format_status(record, record->status, status)}};
+    memcpy(parts + 2, pieces + 1, sizeof(*pieces) * (FP_STATE_PIECES - 1));
+    parts[FP_STATE_PIECES + 1] = (struct iovec){"\n", 1};
+    return replace_file(state_fd, "state.json", "state.json.new", parts, FP_STATE_PIECES + 2, error);
+}
+
+int fp_state_write(int state_fd, const struct fp_record *record, const struct iovec pieces[FP_STATE_PIECES],
+                   struct fp_error *error)
+{
+    struct fp_record written = *record;
+    struct iovec parts[FP_STATE_PIECES + 1] = {{&written, sizeof(written)}};
+    written.magic = RECORD_MAGIC;
+    written.version = RECORD_VERSION;
+    memcpy(parts + 1, pieces, sizeof(*pieces) * FP_STATE_PIECES);
+    if (replace_file(state_fd, "record", "record.new", parts, FP_STATE_PIECES + 1, error) < 0)
         return -1;
-    return record.status == FP_CREATING ? 0 : fp_state_publish(state_fd, state, error);
+    return record->status == FP_CREATING ? 0 : publish(state_fd, record, pieces, error);
 }
 
 int fp_state_publish(int state_fd, const struct fp_state *state, struct fp_error *error)
 {
-    _cleanup_free_ char *json = fp_state_json(state, state->record.status, "");
-    if (!json)
-        return fp_fail(error, "write", "state.json");
-    return replace_file(state_fd, "state.json", "state.json.new", json, strlen(json), "\n", 1, error);
+    const struct fp_record *record = &state->record;
+    struct iovec pieces[FP_STATE_PIECES] = {{state->text, record->head_size},
+                                            {state->text + record->head_size, record->tail_size}};
+    return publish(state_fd, record, pieces, error);
 }
 
 enum fp_status fp_state_status(const struct fp_state *state)
@@ -156,10 +187,11 @@ char *fp_state_json(const struct fp_state *state, enum fp_status status, const c
     char *text = malloc(size);
     if (!text)
         return NULL;
-    long long pid = status == FP_STOPPED ? 0 : record->pid;
-    snprintf(text, size, "%.*s  \"pid\": %lld,\n  \"status\": \"%s\",\n%s%s%s%.*s", (int)record->head_size, state->text,
-             pid, fp_status_name(status), *reason ? "  \"reason\": \"" : "", reason, *reason ? "\",\n" : "",
-             (int)record->tail_size, state->text + record->head_size);
+    char changing[64];
+    format_status(record, status, changing);
+    snprintf(text, size, "%.*s%s%s%s%s%.*s", (int)record->head_size, state->text, changing,
+             *reason ? "  \"reason\": \"" : "", reason, *reason ? "\",\n" : "", (int)record->tail_size,
+             state->text + record->head_size);
     return text;
 }
 

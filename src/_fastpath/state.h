@@ -6,6 +6,7 @@
 #include "error.h"
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 enum fp_status { FP_CREATING = 1, FP_CREATED, FP_RUNNING, FP_PAUSED, FP_STOPPED };
 
@@ -46,8 +47,13 @@ void fp_state_deinit(struct fp_state *state);
  * EPROTONOSUPPORT: one of a version that came after this one. */
 int fp_state_read(int state_fd, struct fp_state *ret, struct fp_error *error);
 
-/* Write `record` and, once there is a container, `state.json`, each atomically. */
-int fp_state_write(int state_fd, const struct fp_state *state, struct fp_error *error);
+/* JSON in pieces: what is before pid and status, then what is behind them. */
+enum { FP_STATE_PIECES = 4 };
+
+/* Write `record` and, once there is a container, `state.json`, each atomically.  The sizes in `record` are those of the
+ * first piece and of the others. */
+int fp_state_write(int state_fd, const struct fp_record *record, const struct iovec pieces[FP_STATE_PIECES],
+                   struct fp_error *error);
 
 /* Write `state.json` alone: what comes after FP_CREATED the record need not say, it is looked at. */
 int fp_state_publish(int state_fd, const struct fp_state *state, struct fp_error *error);

@@ -5,7 +5,8 @@ the attribute `step`.  Functions that wait or make system calls release the inte
 are borrowed unless a name says `take`; descriptors returned are the caller's and close-on-exec.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 OPERATIONS: dict[str, tuple[int, str]]
 """Operation of a plan -> its code and the kinds of its arguments (plan.h: i s b n v)."""
@@ -156,11 +157,17 @@ def cgroup_devices(dirfd: int, rules: Sequence[int]) -> None:
     """Have the cgroup2 `dirfd` grant devices by `rules` (devices.words), and by nothing that was set before."""
 
 def write_state(
-    state_fd: int, status: str, pid: int, start_time: int, flags: int, head: str, tail: str, overhead_bytes: int = 0
+    state_fd: int,
+    status: str,
+    pid: int,
+    start_time: int,
+    flags: int,
+    document: tuple[bytes, bytes, Json, bytes],
+    overhead_bytes: int = 0,
 ) -> None:
     """Write the record and, once there is a container, state.json, each atomically.
 
-    `head` and `tail` are the JSON around pid and status.
+    `document` is JSON in pieces; behind the first one go pid and status.
     """
 
 def lock(root_fd: int, container_id: str, timeout_ms: int) -> int:
@@ -248,10 +255,30 @@ def discover(
     of other guests.  OSError names interfaces that do not fit.
     """
 
-def decode(text: bytes) -> object:
+class Json:
+    """A value of JSON that is right and not read: one that `decode` has checked and passed over, or `text`."""
+
+    def __init__(self, text: bytes) -> None: ...
+    def text(self) -> bytes:
+        """Return it as it stands."""
+
+    def value(self) -> Any:
+        """Return what it says."""
+
+def decode(text: bytes, later: Mapping[str, Any] | None = None) -> object:
     """Return the value of one JSON text (RFC 8259), whose bytes are UTF-8 that has been checked.
 
     ValueError for what is none, or holds a number that is none of Python's; RecursionError beyond 900 levels.
+
+    `later` has for keys of the outermost object what may become a Json, or the same for keys inside: "texts" a list
+    of strings as jsontext.text wants them, "pairs" an object of such strings with such keys, none twice and all without
+    escapes, "whatever" an object.  What is not of that shape, or not certainly right, is read at once.
+    """
+
+def beginning(pairs: Json, prefixes: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Return those of `pairs`, an object of strings, whose key begins with one of `prefixes`; sorted.
+
+    The keys are distinct, and have no escapes within a prefix; no prefix begins another.
     """
 
 def are_texts(values: Iterable[object]) -> bool:

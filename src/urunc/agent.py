@@ -22,7 +22,7 @@ def path_of(spec: "Spec") -> str:
     profile = spec.cage.seccomp
     if profile is None or not seccomp.asks(profile):
         return ""
-    path = absolute(profile.value.get("listenerPath"), _PLACE + "listenerPath")
+    path = absolute(profile.value().get("listenerPath"), _PLACE + "listenerPath")
     if not path:
         raise SpecError(f"{_PLACE}listenerPath is missing, and {seccomp.NOTIFY} asks who listens there: name a socket")
     return path
@@ -40,7 +40,7 @@ def connected(spec: "Spec", container_id: str, status: str, pids: "tuple[int, in
         "ociVersion": spec.version,
         "fds": ["seccompFd"],
         "pid": pids[0],
-        "metadata": text(spec.cage.seccomp.value.get("listenerMetadata"), _PLACE + "listenerMetadata"),
+        "metadata": text(spec.cage.seccomp.value().get("listenerMetadata"), _PLACE + "listenerMetadata"),
         "state": hooks.document(spec, container_id, status, pids[1]),
     }
     return (("listener", path, encode(state)),)

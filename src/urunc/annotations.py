@@ -23,6 +23,7 @@ _FILE = "urunc.json"
 # Knative's two containers of a pod, by containerd's CRI: the one looks for the other at a fixed address
 USER_CONTAINER = ("io.kubernetes.cri.container-name", "user-container")
 QUEUE_PROXY = ("io.kubernetes.cri.container-name", "queue-proxy")
+KNOWN = (PREFIX, _SANDBOX[0], USER_CONTAINER[0])  # how keys begin that count: there may be a thousand others
 _OF_POD = ("network", "ports")  # what a pod's annotations say of all its containers, whatever they are
 _MANDATORY = ("unikernelType", "hypervisor", "binary")
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")  # as Go's strconv.ParseBool
@@ -59,6 +60,7 @@ class Unikernel(Record):
     machine: str = ""
     stop: str = ""
     share: str = ""  # how the rootfs is to be shared, if mountRootfs says that
+    for_queue_proxy: bool = False  # whether Knative's other container of the pod looks for this one
 
 
 def resolve(
@@ -66,20 +68,21 @@ def resolve(
 ) -> "Unikernel | None":
     """Return what is asked for, None for an ordinary container.
 
-    The first source with a mandatory key wins as a whole: `annotations`, then `urunc_json` (None if the rootfs has
-    none).  Its values are all plain if the type is one of `types` as it stands, all base64 (standard, padded)
-    otherwise.  `network` and `ports` may be a pod's: they count for an image that says by urunc.json what it is, and
-    do not make an ordinary container anything else.  Whether the hypervisor is known and the files exist is not looked
-    at here.  UnikernelError for a key that is missing or wrong, or if there are only optional keys.
+    Of `annotations` those count that begin as KNOWN says.  The first source with a mandatory key wins as a whole: they,
+    then `urunc_json` (None if the rootfs has none).  Its values are all plain if the type is one of `types` as it
+    stands, all base64 (standard, padded) otherwise.  `network` and `ports` may be a pod's: they count for an image that
+    says by urunc.json what it is, and do not make an ordinary container anything else.  Whether the hypervisor is known
+    and the files exist is not looked at here.  UnikernelError for a key that is missing or wrong, or if there are only
+    optional keys.
     """
     if is_pod_sandbox(annotations):
         return None
     own = {key[len(PREFIX) :]: value for key, value in annotations if key.startswith(PREFIX)}
     if _has_mandatory(own):
-        return _unikernel(own, _ANNOTATIONS, types)
+        return _unikernel(own, _ANNOTATIONS, types, USER_CONTAINER in annotations)
     filed = _keys_of_file(urunc_json or {})
     if _has_mandatory(filed):
-        found = _unikernel(filed, _FILE, types)
+        found = _unikernel(filed, _FILE, types, USER_CONTAINER in annotations)
         of_pod = {key: own[key] for key in _OF_POD if own.get(key)}
         return replace(found, **_checked(of_pod, _ANNOTATIONS)) if of_pod else found
     for source, keys in ((_ANNOTATIONS, [key for key in own if key not in _OF_POD]), (_FILE, list(filed))):
@@ -88,24 +91,6 @@ def resolve(
                 f"{source}: {_shown(PREFIX + keys[0])} is given without {_listed(_MANDATORY)}: add them, or remove it"
             )
     return None
-
-
-def ours(annotations: "tuple[tuple[str, str], ...]") -> "tuple[tuple[str, str], ...]":
-    """Return those of `annotations`, sorted by key, that are looked at here: there may be a thousand others."""
-    of_sandbox, own = _position(annotations, _SANDBOX[0]), _position(annotations, PREFIX)
-    return annotations[of_sandbox : of_sandbox + 1] + annotations[own : _position(annotations, PREFIX[:-1] + "/")]
-
-
-def _position(annotations: "tuple[tuple[str, str], ...]", key: str) -> int:
-    """Return where `key` stands or would stand; "/" is the character after "."."""
-    low, high = 0, len(annotations)
-    while low < high:
-        middle = (low + high) // 2
-        if annotations[middle][0] < key:
-            low = middle + 1
-        else:
-            high = middle
-    return low
 
 
 def decides(annotations: "tuple[tuple[str, str], ...]") -> bool:
@@ -139,7 +124,7 @@ def _keys_of_file(content: "Mapping[str, object]") -> "dict[str, str]":
     return values
 
 
-def _unikernel(values: "Mapping[str, str]", source: str, types: "tuple[str, ...]") -> Unikernel:
+def _unikernel(values: "Mapping[str, str]", source: str, types: "tuple[str, ...]", for_queue_proxy: bool) -> Unikernel:
     """Build the record from one source.  Keys that are not known are ignored, as the runtime-spec wants."""
     is_base64 = _is_base64(values, source, types)
     plain = {}
@@ -159,7 +144,8 @@ def _unikernel(values: "Mapping[str, str]", source: str, types: "tuple[str, ...]
     asked = fields.pop("mount_rootfs") or fields["use_dm_block"]
     del fields["use_dm_block"]
     share = asked if asked in SHARES else ""
-    return Unikernel(**fields, mount_rootfs=asked in (*_TRUE, *SHARES) if asked else None, share=share, source=source)
+    fields |= {"share": share, "source": source, "for_queue_proxy": for_queue_proxy}
+    return Unikernel(**fields, mount_rootfs=asked in (*_TRUE, *SHARES) if asked else None)
 
 
 def _checked(values: "Mapping[str, str]", source: str) -> "dict[str, Any]":

@@ -4,14 +4,30 @@ The one rule: every value passes an accessor, by the tables at the end.  Null is
 are not used are not looked at.
 """
 
-from . import cage, resources
+from . import _fastpath, cage, resources
 from ._record import Record
 from .errors import SpecError
-from .jsontext import absolute, decode, fields, flag, known, pairs, quote, records, strings, table, text, whole, wholes
+from .jsontext import (
+    absolute,
+    decode,
+    fields,
+    flag,
+    known,
+    later_strings,
+    pairs,
+    pairs_unread,
+    quote,
+    records,
+    strings,
+    table,
+    text,
+    whole,
+    wholes,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 NAMESPACE_TYPES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
 _RLIMITS = "AS CORE CPU DATA FSIZE LOCKS MEMLOCK MSGQUEUE NICE NOFILE NPROC RSS RTPRIO RTTIME SIGPENDING STACK"
@@ -79,7 +95,8 @@ class Spec(Record):
     """What config.json asks for; `load` makes it.
 
     Paths are absolute; `console_size` is (rows, columns), (0, 0) if unset; `umask` is -1 if unset; a limit is 0 if
-    there is none; `args` is empty only for what may be a unikernel.
+    there is none; `args` is empty only for what may be a unikernel; `annotations` are an object of strings, for
+    _fastpath.beginning.
     """
 
     version: str
@@ -87,7 +104,7 @@ class Spec(Record):
     rootfs: str
     readonly: bool
     args: "tuple[str, ...]"
-    env: "tuple[str, ...]"
+    env: "Sequence[str]"
     cwd: str
     terminal: bool
     console_size: "tuple[int, int]"
@@ -115,7 +132,7 @@ class Spec(Record):
     start_container: "tuple[Hook, ...]"
     poststart: "tuple[Hook, ...]"
     poststop: "tuple[Hook, ...]"
-    annotations: "tuple[tuple[str, str], ...]"
+    annotations: _fastpath.Json
     sysctl: "tuple[tuple[str, str], ...]"
     nodes: "tuple[resources.Node, ...]" = ()
     resources: "resources.Resources" = resources.NONE
@@ -128,7 +145,7 @@ def load(bundle: str) -> Spec:
     Any fault is a SpecError, in runc's words where runc has some.  The rootfs must be a directory; no
     other path that the file names is looked at.
     """
-    return of(table(decode(read(bundle), "config.json"), "config.json"), bundle)
+    return of(table(decode(read(bundle), "config.json", _LATER), "config.json"), bundle)
 
 
 def of(document: "Mapping[str, object]", bundle: str, where: str = "config.json") -> Spec:
@@ -212,7 +229,7 @@ def _may_be_unikernel(spec: Spec) -> bool:
     try:
         posix.lstat(spec.rootfs + "/urunc.json")
     except OSError:
-        return any(key.startswith("com.urunc.unikernel.") for key, _ in spec.annotations)
+        return len(_fastpath.beginning(spec.annotations, ("com.urunc.unikernel.",))) > 0
     return True
 
 
@@ -257,6 +274,9 @@ def _mapped(value: object, where: str) -> str:
     return where if value else ""
 
 
+# what may be long, and many a guest is not given; the profile is in a cache
+_LATER = {"process": {"env": "texts"}, "annotations": "pairs", "linux": {"seccomp": "whatever"}}
+
 # rows of jsontext.fields
 _NAMESPACE = (
     ("type", "type", known, NAMESPACE_TYPES, 'namespace "%s" does not exist'),
@@ -296,7 +316,7 @@ _FIELDS = (
     ("version", "ociVersion", _version),
     ("args", "process.args", strings),
     ("cwd", "process.cwd", _cwd),
-    ("env", "process.env", strings),
+    ("env", "process.env", later_strings),
     ("terminal", "process.terminal", flag),
     ("console_size", "process.consoleSize", _console_size),
     ("uid", "process.user.uid", whole, 0, _MAX_ID),
@@ -312,7 +332,7 @@ _FIELDS = (
     ("hostname", "hostname", text),
     ("domainname", "domainname", text),
     ("mounts", "mounts", records, Mount, _MOUNT),
-    ("annotations", "annotations", pairs),
+    ("annotations", "annotations", pairs_unread),
     ("prestart", "hooks.prestart", records, Hook, _HOOK),
     ("create_runtime", "hooks.createRuntime", records, Hook, _HOOK),
     ("create_container", "hooks.createContainer", records, Hook, _HOOK),

@@ -3,9 +3,10 @@
 The one rule: what is asked for is taken over whole or refused by name; nothing of it is passed over in silence.
 """
 
+from . import _fastpath
 from ._record import Record
 from .errors import SpecError
-from .jsontext import fields, known, strings, table, text, whole
+from .jsontext import fields, known, strings, table, table_unread, text, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,15 +44,6 @@ _NODES = 1024  # of the largest kernel
 _MAX_U32, _MAX_U64 = 2**32 - 1, 2**64 - 1
 
 
-class Profile(Record):
-    """linux.seccomp as it stands in config.json."""
-
-    value: "Mapping[str, object]"
-
-    def __hash__(self) -> int:
-        return hash(repr(self.value))
-
-
 class Scheduler(Record):
     """process.scheduler, by the numbers of sched_setattr(2); times in nanoseconds."""
 
@@ -75,7 +67,8 @@ class Cage(Record):
     """What is asked for: "", None or () where nothing is.
 
     `io_priority` is class and level (ioprio_set(2)), `personality` a number of personality(2), `time_offsets` are
-    clock, seconds and nanoseconds (time_namespaces(7)); `seccomp` is the profile.
+    clock, seconds and nanoseconds (time_namespaces(7)); `seccomp` is the
+    profile, an object.
     """
 
     selinux_label: str = ""
@@ -85,7 +78,7 @@ class Cage(Record):
     scheduler: "Scheduler | None" = None
     personality: "int | None" = None
     time_offsets: "tuple[tuple[str, int, int], ...]" = ()
-    seccomp: "Profile | None" = None
+    seccomp: "_fastpath.Json | None" = None
     memory_policy: "MemoryPolicy | None" = None
     intel_rdt: str = ""  # the names of fields that a unikernel cannot have, where they are given
     net_devices: str = ""
@@ -185,8 +178,8 @@ def _time_offsets(value: object, where: str) -> "tuple[tuple[str, int, int], ...
     return tuple(offsets)
 
 
-def _profile(value: object, where: str) -> "Profile | None":
-    return None if value is None else Profile(value=table(value, where))
+def _profile(value: object, where: str) -> "_fastpath.Json | None":
+    return None if value is None else table_unread(value, where)
 
 
 # rows of jsontext.fields

@@ -31,7 +31,7 @@ def document(spec: "Spec", container_id: str, status: str, pid: int) -> "dict[st
     made: dict[str, object] = {"ociVersion": spec.version, "id": container_id, "status": status}
     if pid:
         made["pid"] = pid
-    return made | {"bundle": spec.bundle, "annotations": dict(spec.annotations)}
+    return made | {"bundle": spec.bundle, "annotations": spec.annotations}
 
 
 def run(hooks: "tuple[Hook, ...]", text: bytes, directory: str, stage: str) -> None:
@@ -80,7 +80,7 @@ def inner_pid(pid: int) -> int:
 
 
 def _operations(
-    stage: str, hooks: "tuple[Hook, ...]", variables: "tuple[str, ...]", text: bytes, place: "tuple[int, str]"
+    stage: str, hooks: "tuple[Hook, ...]", variables: "Sequence[str]", text: bytes, place: "tuple[int, str]"
 ) -> "tuple[Operation, ...]":
     slot, directory = place
     made: list[Operation] = []

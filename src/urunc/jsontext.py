@@ -9,8 +9,12 @@ from .errors import SpecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
+
+    _Strings = Sequence[str]
+else:
+    _Strings = object
 
 _BLANKS = " \t\n\r"  # what RFC 8259 allows between tokens
 _INFINITE = (float("inf"), float("-inf"))
@@ -51,13 +55,14 @@ class _Rules:
     parse_int = staticmethod(_int)
 
 
-def decode(text: "bytes | str", what: str) -> object:
+def decode(text: "bytes | str", what: str, later: "Mapping[str, Any] | None" = None) -> object:
     r"""Return the value of one JSON text (RFC 8259); `what` names the text in errors.
 
     Bytes are strict UTF-8 without a byte order mark.  NaN, Infinity, numbers out of range and
     anything after the value are refused; of a key given twice the last value wins, as in Go.  A
     string may hold a lone surrogate ("\ud800"): who uses it decides.  Every fault is a SpecError
-    "<what>: invalid JSON at line L column C: ...".
+    "<what>: invalid JSON at line L column C: ...".  `later` says what may stay text for now (_fastpath.decode);
+    `later_strings`, `pairs_unread` and `table_unread` take it.
     """
     if isinstance(text, bytes):
         raw = text
@@ -66,7 +71,7 @@ def decode(text: "bytes | str", what: str) -> object:
     else:
         raw = text.encode("utf-8", "surrogatepass")
     try:
-        return _fastpath.decode(raw)
+        return _fastpath.decode(raw, later)
     except RecursionError:
         raise SpecError(f"{what}: invalid JSON: nested too deeply") from None
     except ValueError:
@@ -74,7 +79,7 @@ def decode(text: "bytes | str", what: str) -> object:
 
 
 def encode(value: object) -> str:
-    """Return `value` as compact ASCII JSON; a tuple is an array.
+    """Return `value` as compact ASCII JSON; a tuple is an array, a Json goes in as it stands.
 
     TypeError for a type or a key that JSON does not have, ValueError for NaN and Infinity.
     """
@@ -92,6 +97,8 @@ def encode(value: object) -> str:
         return "[" + ",".join([encode(item) for item in value]) + "]"
     if isinstance(value, dict):
         return "{" + ",".join([f"{_key(key)}:{encode(item)}" for key, item in value.items()]) + "}"
+    if isinstance(value, _fastpath.Json):
+        return value.text().decode()
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
@@ -140,6 +147,42 @@ def strings(value: object, where: str) -> "tuple[str, ...]":
     return tuple([text(item, f"{where}[{index}]") for index, item in enumerate(value)])
 
 
+class Later(_Strings):
+    """A list of strings that stays JSON text until somebody looks at it; then it is as good as a tuple."""
+
+    def __init__(self, unread: "_fastpath.Json") -> None:
+        self._unread = unread
+        self._values: tuple[str, ...] | None = None
+
+    def _read(self) -> "tuple[str, ...]":
+        if self._values is None:
+            self._values = tuple(self._unread.value())
+        return self._values
+
+    def __iter__(self) -> "Iterator[str]":
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def __getitem__(self, index: "Any") -> "Any":
+        return self._read()[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, (tuple, Later)) and self._read() == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(self._read())
+
+    def __repr__(self) -> str:
+        return repr(self._read())
+
+
+def later_strings(value: object, where: str) -> "Sequence[str]":
+    """Return the same, read when somebody looks at it."""
+    return Later(value) if isinstance(value, _fastpath.Json) else strings(value, where)
+
+
 def pairs(value: object, where: str) -> "tuple[tuple[str, str], ...]":
     """Return an object whose values are `text`, sorted by key; () for None."""
     given = table(value, where)
@@ -152,6 +195,20 @@ def pairs(value: object, where: str) -> "tuple[tuple[str, str], ...]":
             raise SpecError(f"{place} must be a string")
         found.append((text(key, place), text(item, place)))
     return tuple(sorted(found))
+
+
+def pairs_unread(value: object, where: str) -> "_fastpath.Json":
+    """Return the same as JSON, no key twice; as it stands where it is."""
+    return (
+        value
+        if isinstance(value, _fastpath.Json)
+        else _fastpath.Json(_fastpath.quote_pairs(pairs(value, where)).encode())
+    )
+
+
+def table_unread(value: object, where: str) -> "_fastpath.Json":
+    """Return an object as JSON, as it stands where it is."""
+    return value if isinstance(value, _fastpath.Json) else _fastpath.Json(encode(table(value, where)).encode())
 
 
 def whole(value: object, where: str, least: int, most: int, absent: int = 0) -> int:

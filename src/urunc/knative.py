@@ -11,23 +11,19 @@ from .jsontext import decode, encode
 from .state import write_whole
 from .subnet import STATIC_ADDRESS
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from .bundle import Spec
-
 _PROBE, _REDIRECT = "SERVING_READINESS_PROBE=", "REDIRECT_IP="
 _HANDLERS = ("httpGet", "tcpSocket")  # of a probe (core/v1), those that have a host
 
 
-def prepare(spec: "Spec") -> None:
+def prepare(bundle: str, annotations: "tuple[tuple[str, str], ...]") -> None:
     """Have queue-proxy ask the guest, in its bundle's config.json.
 
     A pod that says that its guest is alone, or without a network, has no guest at that address.
     """
-    network = dict(spec.annotations).get(PREFIX + "network", "")
+    network = dict(annotations).get(PREFIX + "network", "")
     if network in ("alone", "none"):
         return
-    path = f"{spec.bundle}/config.json"
+    path = f"{bundle}/config.json"
     with open(path, "rb") as file:
         document = decode(file.read(), path)
     process = document.get("process") if isinstance(document, dict) else None

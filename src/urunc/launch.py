@@ -57,13 +57,13 @@ class Launch:
         self.has_pid_file = False
         self.overhead_bytes = 0  # what its limits have beside the guest's memory
         self.flags = _fastpath.FLAG_HOOKS if spec.poststart or spec.poststop else 0
-        self.head, self.tail = state.document(spec, container.id)
+        self.document = state.document(spec, container.id)
 
     def write(self, status: str) -> None:
         """Write the record: from the first one on, every command knows this container."""
         box = self.sandbox
         fd, flags, overhead = self.container.fd, self.flags, self.overhead_bytes
-        _fastpath.write_state(fd, status, box.pid, box.start_time, flags, self.head, self.tail, overhead)
+        _fastpath.write_state(fd, status, box.pid, box.start_time, flags, self.document, overhead)
 
     @property
     def pid(self) -> int:

@@ -5,7 +5,6 @@ The one rule: what cannot be given is refused here, before anything is made.
 
 from . import network, snapshot, storage
 from ._record import replace
-from .annotations import USER_CONTAINER
 from .errors import HostError, SpecError, UnikernelError
 from .monitors import EXIT_CODES, Disk, Machine
 from .payload import Payload, init_of, payload, root_kind, shared_root
@@ -107,7 +106,7 @@ def placed(spec: "Spec", unikernel: "Unikernel", net: "Network") -> "Network":
         network.refuse_host()
     if not net.interfaces or unikernel.network == "alone":
         return net
-    static = USER_CONTAINER in spec.annotations
+    static = unikernel.for_queue_proxy
     if not (static or unikernel.network == "shared" or net.taps):
         return net
     from . import subnet

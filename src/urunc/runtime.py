@@ -210,10 +210,10 @@ def make(request: "Request") -> "tuple[int, Outcome]":
     """Do what create does; return the pid of the container's process, and what there is to say."""
     with Wanted(request) as wanted:
         if wanted.unikernel is None and not wanted.process:
-            if annotations.QUEUE_PROXY in wanted.spec.annotations:
+            if annotations.QUEUE_PROXY in wanted.annotations:
                 from . import knative
 
-                knative.prepare(wanted.spec)
+                knative.prepare(wanted.spec.bundle, wanted.annotations)
             delegate.execute(fallback_runtime(wanted.config), request)
         pid = build(request, wanted, wanted.prepare()).pid
         steps = _steps(wanted.spec, pid) if request.debug else ()

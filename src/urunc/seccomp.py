@@ -1,7 +1,7 @@
 """linux.seccomp, the profile of a spec, to a filter of the kernel (config-linux.md#seccomp).
 
-The one rule: a profile is compiled, and made short (bpf.py), once.  What came of it is kept in the cache with the
-profile it came of, which is compared whole: a name in the cache alone proves nothing.
+The one rule: a profile is read, compiled, and made short (bpf.py), once.  What came of it is kept in the cache with
+the text it came of, which is compared whole: a name in the cache alone proves nothing.
 """
 
 import os
@@ -14,8 +14,6 @@ from .jsontext import known, records, strings, text, whole
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from .cage import Profile
 
 # SCMP_ACT_* of seccomp.h, and what of it takes a number from errnoRet
 _ERRNO, _TRACE, _ALLOW = 0x00050000, 0x7FF00000, 0x7FFF0000
@@ -38,6 +36,7 @@ FLAGS = {  # SECCOMP_FILTER_FLAG_* of linux/seccomp.h
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
 }
 LISTENER_FLAGS = {"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 32}  # of a filter that asks an agent
+_FLAGS_SIZE = 4  # bytes, in the cache
 _EPERM = 1
 _JOINED, _ALONE = b"+", b"-"  # in the cache, before the program
 _MAX_KEPT = 16 << 20  # bytes
@@ -62,14 +61,17 @@ class Rule(Record):
     conditions: "tuple[Condition, ...]"
 
 
-def asks(profile: "Profile | None") -> bool:
+def asks(profile: "_fastpath.Json | None") -> bool:
     """Whether an agent is to answer for some calls."""
-    rules = profile.value.get("syscalls") if profile else None
+    text = profile.text() if profile else b""
+    if profile is None or (NOTIFY.encode() not in text and b"\\" not in text):
+        return False
+    rules = profile.value().get("syscalls")
     return isinstance(rules, list) and any(isinstance(rule, dict) and rule.get("action") == NOTIFY for rule in rules)
 
 
 def filters(
-    profile: "Profile", cache: str, ours: bytes = b"", *, answered: bool = False
+    profile: "_fastpath.Json", cache: str, ours: bytes = b"", *, answered: bool = False
 ) -> "tuple[tuple[int, bytes], ...]":
     """Return what is to be loaded, one after the other: flags for seccomp(2) and struct sock_filter[].
 
@@ -78,21 +80,29 @@ def filters(
     honoured, HostError without libseccomp.
     """
     place = "config.json: linux.seccomp"
-    flags, all_flags = 0, FLAGS | LISTENER_FLAGS if answered and asks(profile) else FLAGS
-    for name in strings(profile.value.get("flags"), f"{place}.flags"):
-        flags |= all_flags[known(name, f"{place}.flags", tuple(all_flags), "%s is not supported")]
-    if asks(profile) and not answered:
+    asked = asks(profile)
+    if asked and not answered:
         raise SpecError(f"{place}: {NOTIFY} is not supported: nobody answers for a monitor, use another action")
-    beside = b"" if flags else ours  # what flags say is of the profile's filter alone
-    wish = f"urunc seccomp 3 {os.uname().machine} {profile.value!r}\n".encode("utf-8", "surrogateescape") + beside
+    wish = b"urunc seccomp 4 %b %d %b\n" % (os.uname().machine.encode(), len(ours), profile.text()) + ours
     path = f"{cache}/{_fastpath.digest(wish):016x}"
     kept = _read(cache, path)
     if kept.startswith(wish):
-        kind, program = kept[len(wish) : len(wish) + 1], kept[len(wish) + 1 :]
+        kept = kept[len(wish) :]
+        kind, flags, program = kept[:1], int.from_bytes(kept[1 : 1 + _FLAGS_SIZE], "little"), kept[1 + _FLAGS_SIZE :]
     else:
-        kind, program = _made(_compiled(profile.value, place), beside)
-        _keep(cache, path, wish + kind + program)
+        wanted = profile.value()
+        flags = _flags(wanted.get("flags"), f"{place}.flags", FLAGS | LISTENER_FLAGS if asked else FLAGS)
+        # what flags say is of the profile's filter alone
+        kind, program = _made(_compiled(wanted, place), b"" if flags else ours)
+        _keep(cache, path, wish + kind + flags.to_bytes(_FLAGS_SIZE, "little") + program)
     return ((flags, program),) if kind == _JOINED or not ours else ((0, ours), (flags, program))
+
+
+def _flags(value: object, where: str, names: "Mapping[str, int]") -> int:
+    flags = 0
+    for name in strings(value, where):
+        flags |= names[known(name, where, tuple(names), "%s is not supported")]
+    return flags
 
 
 def _made(program: bytes, beside: bytes) -> "tuple[bytes, bytes]":

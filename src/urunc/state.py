@@ -140,17 +140,17 @@ def create(root: str, container_id: str) -> Container:
     return container
 
 
-def document(spec: "Spec", container_id: str) -> "tuple[str, str]":
-    """Return the OCI state as JSON text before and after `pid` and `status`, which C puts in between."""
+def document(spec: "Spec", container_id: str) -> "tuple[bytes, bytes, _fastpath.Json, bytes]":
+    """Return the OCI state as JSON in pieces: C puts `pid` and `status` behind the first one."""
     import time
 
     created = "{}-{:02}-{:02}T{:02}:{:02}:{:02}Z".format(*time.gmtime())
     head = f'{{\n  "ociVersion": "{OCI_VERSION}",\n  "id": {encode(container_id)},\n'
     tail = (
         f'  "bundle": {encode(spec.bundle)},\n  "rootfs": {encode(spec.rootfs)},\n  "created": "{created}",\n'
-        f'  "annotations": {_fastpath.quote_pairs(spec.annotations)},\n  "owner": "root"\n}}'
+        '  "annotations": '
     )
-    return head, tail
+    return head.encode(), tail.encode(), spec.annotations, b',\n  "owner": "root"\n}'
 
 
 def write_hooks(container: Container, spec: "Spec") -> None:
@@ -162,7 +162,7 @@ def write_hooks(container: Container, spec: "Spec") -> None:
     kept = {
         "bundle": spec.bundle,
         "version": spec.version,
-        "annotations": dict(spec.annotations),
+        "annotations": spec.annotations,
         "poststart": plain(spec.poststart),
         "poststop": plain(spec.poststop),
     }

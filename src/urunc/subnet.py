@@ -8,6 +8,8 @@ from .errors import UnikernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .facts import Network
     from .unikernels import Interface
 
@@ -56,7 +58,7 @@ def ports(text: str) -> "tuple[int, ...]":
     return tuple(sorted(set(found)))
 
 
-def knative_port(env: "tuple[str, ...]") -> str:
+def knative_port(env: "Sequence[str]") -> str:
     """Return the port that Knative has told user-container to listen at, "" if it has not."""
     value = next((entry[5:] for entry in env if entry.startswith("PORT=")), "")
     return value if value.isascii() and value.isdecimal() and 0 < int(value) < 1 << 16 else ""

@@ -50,7 +50,7 @@ class Wanted:
         monitors.check_names([entry.name for entry in self.config.monitors], request.config)
         self.trace.mark("configuration")
         self.spec: Spec = bundle.load(request.bundle)
-        pairs = annotations.ours(self.spec.annotations)
+        self.annotations = pairs = _fastpath.beginning(self.spec.annotations, annotations.KNOWN)
         self.process, self.unikernel = annotations.asks_for_process(pairs), None  # a program, or a unikernel
         if not self.process:
             content = None if annotations.decides(pairs) else image.urunc_json(self.spec.rootfs)

@@ -12,7 +12,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["urunc"]):
-    from urunc import annotations, arguments, bundle, config, image, jsontext, unikernels
+    from urunc import _fastpath, annotations, arguments, bundle, config, image, jsontext, unikernels
     from urunc.errors import UruncError
 
 TYPES = tuple(unikernels.MODULES)
@@ -55,7 +55,10 @@ def one_bundle(data: bytes) -> None:
     assert spec.rootfs[0] == spec.cwd[0] == "/"
     assert all("\0" not in word for word in (*spec.args, *spec.env))
     assert all(mount.destination[0] == "/" for mount in spec.mounts)
-    check_unikernel(checked(lambda: annotations.resolve(spec.annotations, None, TYPES)))
+    known = _fastpath.beginning(spec.annotations, annotations.KNOWN)
+    everything = jsontext.table(jsontext.decode(spec.annotations.text(), "annotations"), "annotations")
+    assert known == tuple(sorted(pair for pair in everything.items() if pair[0].startswith(annotations.KNOWN)))
+    check_unikernel(checked(lambda: annotations.resolve(known, None, TYPES)))
 
 
 def one_annotations(data: bytes) -> None:

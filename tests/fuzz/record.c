@@ -19,7 +19,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *text = fp_state_json(&read, fp_state_status(&read), "");
     must(text && strlen(text) <= size + 128, "the text is of the record's size");
     free(text);
-    must(fp_state_write(state_directory(), &read, &error) == 0, "what was read can be written");
+    struct iovec pieces[FP_STATE_PIECES] = {{read.text, read.record.head_size},
+                                            {read.text + read.record.head_size, read.record.tail_size}};
+    must(fp_state_write(state_directory(), &read.record, pieces, &error) == 0, "what was read can be written");
     must(fp_state_read(state_directory(), &again, &error) == 0, "and read again");
     must(memcmp(&read.record, &again.record, sizeof(read.record)) == 0, "it is the same record");
     must(memcmp(read.text, again.text, (size_t)read.record.head_size + read.record.tail_size) == 0, "and text");

@@ -14,6 +14,7 @@ from tests.e2e.spt_images import BAD_IMAGES
 from tests.fuzz import fuzzers
 
 from urunc import _fastpath
+from urunc._fastpath import Json
 
 JOURNALS = (
     b"process 1 1\n",
@@ -68,7 +69,7 @@ def seeds_of(name: str, directory: Path) -> dict[str, bytes]:
         return {"whole": _fastpath.pack(PLAN), "short": _fastpath.pack(PLAN[:3])}
     if name == "record":
         fd = os.open(directory, os.O_RDONLY)
-        _fastpath.write_state(fd, "running", os.getpid(), 1, 0, '{"id": "c",\n', '"bundle": "/b"}')
+        _fastpath.write_state(fd, "running", os.getpid(), 1, 0, (b'{"id": "c",\n', b'"a":', Json(b"{}"), b"}"))
         os.close(fd)
         return {"whole": (directory / "record").read_bytes()}
     if name == "spt_image":

@@ -59,5 +59,7 @@ POINT(fp_journal_add, "journal", (int state_fd, const char *kind, const char *wo
       (state_fd, kind, words, error))
 POINT(fp_journal_add_lines, "journal", (int state_fd, const char *lines, size_t size, struct fp_error *error),
       (state_fd, lines, size, error))
-POINT(fp_state_write, "record", (int state_fd, const struct fp_state *state, struct fp_error *error),
-      (state_fd, state, error))
+POINT(fp_state_write, "record",
+      (int state_fd, const struct fp_record *record, const struct iovec pieces[FP_STATE_PIECES],
+       struct fp_error *error),
+      (state_fd, record, pieces, error))

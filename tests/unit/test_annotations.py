@@ -1,14 +1,15 @@
 """Which source says what unikernel a container is, and what a source may say."""
 
 import base64
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from urunc import annotations
-from urunc.annotations import PREFIX, Unikernel, decides, is_pod_sandbox, ours, resolve
+from urunc import _fastpath, annotations
+from urunc.annotations import KNOWN, PREFIX, Unikernel, decides, is_pod_sandbox, resolve
 from urunc.errors import UnikernelError
 
 TYPES = ("unikraft", "mirage", "linux")
@@ -31,6 +32,7 @@ ALL = PLAIN | {
 ABSENT: dict[str, Any] = dict.fromkeys(Unikernel.__slots__, "") | {
     "mount_rootfs": None,
     "source": "annotations of config.json",
+    "for_queue_proxy": False,
 }
 SANDBOX = (("io.kubernetes.cri.container-type", "sandbox"),)
 
@@ -332,6 +334,17 @@ def test_sandbox_of_a_pod_is_always_ordinary(values: dict[str, str]) -> None:
     assert resolve(SANDBOX + pairs(values), full({"binary": "x"}), TYPES) is None
 
 
+@pytest.mark.parametrize(("name", "expected"), [("user-container", True), ("queue-proxy", False), ("other", False)])
+@pytest.mark.parametrize("where", ["annotations", "file"])
+def test_the_container_that_queue_proxy_looks_for_is_known(name: str, where: str, expected: bool) -> None:
+    of_pod = (("io.kubernetes.cri.container-name", name),)
+    given, filed = (pairs(PLAIN), None) if where == "annotations" else ((), full(PLAIN))
+    found = resolve(of_pod + given, filed, TYPES)
+
+    assert found
+    assert expected is found.for_queue_proxy
+
+
 def test_container_of_a_pod_is_no_sandbox() -> None:
     given = (("io.kubernetes.cri.container-type", "container"), *pairs(PLAIN))
 
@@ -353,9 +366,16 @@ def test_urunc_json_is_needed_unless_the_annotations_decide(given: tuple[tuple[s
     assert expected is decides(given)
 
 
+def of(values: dict[str, str], separators: tuple[str, str]) -> _fastpath.Json:
+    return _fastpath.Json(json.dumps(values, separators=separators).encode())
+
+
 @pytest.mark.parametrize("given", [(), pairs(PLAIN), SANDBOX, SANDBOX + pairs(PLAIN)])
-def test_a_thousand_annotations_of_others_are_passed_over(given: tuple[tuple[str, str], ...]) -> None:
-    """Keys just before and behind ours, and as long, among them."""
+@pytest.mark.parametrize("separators", [(",", ":"), (" ,\n", "\t: ")])
+def test_a_thousand_annotations_of_others_are_passed_over(
+    given: tuple[tuple[str, str], ...], separators: tuple[str, str]
+) -> None:
+    """Keys just before and behind ours, and values that look like them."""
     names = [
         "a",
         "com.urunc.unikernel",
@@ -363,8 +383,7 @@ def test_a_thousand_annotations_of_others_are_passed_over(given: tuple[tuple[str
         "io.kubernetes.cri",
         "io.kubernetes.cri.container-typf",
     ]
-    others = tuple((name + "z" * length, "x") for name in names for length in (0, 1, 200))
-    found = ours(tuple(sorted(given + others)))
+    values = ["x", f"{PREFIX}binary", f'{{"{PREFIX}binary": "y", "{PREFIX}binary": "z"}}', "\\", '"']
+    others = tuple((f"{name}{value}", value) for name in names for value in values)
 
-    assert set(given) <= set(found)
-    assert len(found) <= len(given) + 1
+    assert tuple(sorted(given)) == _fastpath.beginning(of(dict(others + given), separators), KNOWN)

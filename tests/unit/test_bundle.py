@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from urunc import bundle, resources
+from urunc._fastpath import Json
 from urunc._record import replace
 from urunc.bundle import Capabilities, Hook, IdMapping, Mount, Namespace, Rlimit, Spec
-from urunc.cage import Cage, Profile, Scheduler
+from urunc.cage import Cage, Scheduler
 from urunc.errors import SpecError
 
 MINIMAL: dict[str, Any] = {"process": {"args": ["sh"], "cwd": "/"}, "root": {"path": "rootfs"}}
@@ -39,6 +40,7 @@ def spec_of(directory: Path) -> Spec:
         "capabilities": None,
         "resources": resources.NONE,
         "cage": Cage(),
+        "annotations": Json(b"{}"),
     }
     return Spec(**(empty | numbers | flags | own | rest))
 
@@ -185,7 +187,7 @@ def test_every_field_is_taken_over(place: Path) -> None:
         start_container=hooks("startContainer"),
         poststart=hooks("poststart"),
         poststop=hooks("poststop"),
-        annotations=(("a", ""), ("z", "1")),
+        annotations=Json(json.dumps(document["annotations"]).encode()),
         cage=Cage(
             selinux_label="system_u:object_r:container_t:s0",
             mount_label="system_u:object_r:container_file_t:s0",
@@ -196,7 +198,7 @@ def test_every_field_is_taken_over(place: Path) -> None:
             ),
             personality=8,
             time_offsets=(("monotonic", -1, 999_999_999), ("boottime", 2, 0)),
-            seccomp=Profile(value={"defaultAction": "SCMP_ACT_ALLOW"}),
+            seccomp=Json(b'{"defaultAction": "SCMP_ACT_ALLOW"}'),
         ),
         sysctl=(("net.a", "2"), ("net.b", "1")),
         resources=resources.Resources(memory_limit=2**29, cpu_quota=150000, cpu_period=100000),

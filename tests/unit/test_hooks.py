@@ -10,6 +10,7 @@ import pytest
 from tests.unit.test_plan import SPEC
 
 from urunc import hooks
+from urunc._fastpath import Json
 from urunc._record import replace
 from urunc.bundle import Hook
 
@@ -21,7 +22,7 @@ def shell(script: str, env: tuple[str, ...] = ("PATH=/bin:/usr/bin",), timeout_s
 
 
 def test_the_state_is_that_of_the_specification() -> None:
-    spec = replace(SPEC, annotations=(("a", "b"), ("c\n", "é")))
+    spec = replace(SPEC, annotations=Json('{"a":"b", "c\\n": "é"}'.encode()))
 
     assert {
         "ociVersion": "1.0.2",

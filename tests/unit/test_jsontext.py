@@ -102,6 +102,96 @@ def test_last_of_duplicate_keys_wins() -> None:
     assert {"a": 2} == jsontext.decode('{"a": 1, "a": 2}', "x")
 
 
+def read(value: object) -> object:
+    """With what is unread read."""
+    if isinstance(value, dict):
+        return {key: read(item) for key, item in value.items()}
+    return value.value() if isinstance(value, _fastpath.Json) else value
+
+
+SHAPES = ("texts", "pairs", "whatever")
+TEXTS = st.lists(st.text(max_size=40), max_size=4)
+PAIRS = st.dictionaries(st.text(max_size=40), st.text(max_size=40))
+
+
+@given(st.sampled_from(SHAPES), TEXTS | PAIRS | VALUES, st.booleans())
+def test_what_is_read_later_is_the_same(shape: str, value: object, escape: bool) -> None:
+    text = json.dumps({"b": {"c": value}, "a": value}, ensure_ascii=escape).encode("utf-8", "surrogatepass")
+
+    assert {"a": value, "b": {"c": value}} == read(_fastpath.decode(text, {"a": shape, "b": {"c": shape}}))
+
+
+@given(st.sampled_from(SHAPES), st.text(alphabet='[]{}",:ab01eE+-.tfnul \\\n\x01', max_size=24))
+def test_the_same_is_refused_when_it_is_to_be_read_later(shape: str, text: str) -> None:
+    whole = f'{{"a": {text}}}'.encode()
+    try:
+        expected = _fastpath.decode(whole)
+    except ValueError:
+        with pytest.raises(ValueError, match=r"^$"):
+            _fastpath.decode(whole, {"a": shape})
+    else:
+        assert expected == read(_fastpath.decode(whole, {"a": shape}))
+
+
+@pytest.mark.parametrize(
+    ("shape", "text", "unread"),
+    [
+        ("texts", "[]", True),
+        ("texts", '[ "a" , "\\n\\u00e9\u00e9" ]', True),
+        ("texts", '["\\u0000"]', False),
+        ("texts", '["\\uD800"]', False),
+        ("texts", '["\\ud83d\\ude00"]', False),  # good, but a whole reader has the last word
+        ("texts", '["a", 1]', False),
+        ("texts", '{"a": "b"}', False),
+        ("texts", "null", False),
+        ("pairs", "{}", True),
+        ("pairs", '{"b": "1",\n"a": "\\"x\\\\"}', True),
+        ("pairs", '{"a": "1", "b": "2", "a": "3"}', False),
+        ("pairs", '{"a": "1", "\\u0061": "3"}', False),
+        ("pairs", '{"a": null}', False),
+        ("pairs", '["a"]', False),
+        ("whatever", '{"a": [1, {"b": [true, null, "x"]}], "c": -7}', True),
+        ("whatever", '{"a": 1.5}', False),
+        ("whatever", '{"a": 1000000000000000000}', False),
+        ("whatever", "[1]", False),
+        ("whatever", '{"a": ' + "[" * 64 + "]" * 64 + "}", False),
+    ],
+)
+def test_only_what_is_certainly_right_stays_text(shape: str, text: str, unread: bool) -> None:
+    found = _fastpath.decode(f'{{"key": {text} }}'.encode(), {"key": shape})["key"]  # type: ignore[index]
+
+    assert unread == isinstance(found, _fastpath.Json)
+    assert json.loads(text) == read(found)
+    assert not unread or text.encode() == found.text()
+
+
+def test_thousands_of_names_are_told_apart() -> None:
+    """Two that are the same among them, too; and names of one hash, if somebody finds many, are read at once."""
+    pairs = {f"name {number}": str(number) for number in range(5000)}
+    text = json.dumps(pairs)
+
+    assert isinstance(_fastpath.decode(f'{{"a": {text}}}'.encode(), {"a": "pairs"})["a"], _fastpath.Json)  # type: ignore[index]
+    twice = f'{{"a": {text[:-1]}, "name 7": "x"}}}}'.encode()
+    assert {"a": pairs | {"name 7": "x"}} == _fastpath.decode(twice, {"a": "pairs"})
+
+
+@given(PAIRS, st.text(alphabet="ab.", min_size=1, max_size=3), st.booleans())
+def test_names_are_found_by_their_beginning(pairs: dict[str, str], prefix: str, blanks: bool) -> None:
+    pairs |= {prefix + key: value for key, value in pairs.items()} | {"x": f',"{prefix}": "', "y": prefix}
+    text = json.dumps(pairs, separators=(" ,\n", "\t: ") if blanks else (",", ":"))
+    expected = sorted((key, value) for key, value in pairs.items() if key.startswith(prefix))
+
+    assert tuple(expected) == _fastpath.beginning(_fastpath.Json(text.encode()), (prefix,))
+
+
+def test_a_list_that_is_read_later_is_as_good_as_a_tuple() -> None:
+    found = jsontext.later_strings(_fastpath.decode(b'{"a": ["x", "y"]}', {"a": "texts"})["a"], "a")  # type: ignore[index]
+
+    assert ("x", "y") == found == jsontext.later_strings(["x", "y"], "a")
+    assert hash(("x", "y")) == hash(found)
+    assert (2, "x", ["x", "y"], "('x', 'y')") == (len(found), found[0], [*found], repr(found))
+
+
 def test_lone_surrogate_and_nul_are_left_to_the_accessors() -> None:
     """They are valid JSON, as escapes."""
     assert ["\ud800", "\0"] == jsontext.decode(b'["\\ud800", "\\u0000"]', "x")

@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.test_plan import SPEC
 
 from urunc import knative
-from urunc._record import replace
 
 NAME = ("io.kubernetes.cri.container-name", "queue-proxy")
 PROBE = '{"tcpSocket":{"port":8080,"host":"127.0.0.1"},"successThreshold":1}'
@@ -23,7 +21,7 @@ def prepared(directory: Path, env: list[str], *annotations: tuple[str, str]) -> 
     }
     (directory / "config.json").write_text(json.dumps(document))
     (directory / "config.json").chmod(0o640)
-    knative.prepare(replace(SPEC, bundle=str(directory), annotations=(NAME, *annotations)))
+    knative.prepare(str(directory), (NAME, *annotations))
     made = json.loads((directory / "config.json").read_text())
 
     assert document == made | {"process": made["process"] | {"env": env}}

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from urunc import _fastpath, hooks, machine, monitors, plan, slots, unikernels
+from urunc._fastpath import Json
 from urunc._record import replace
 from urunc.annotations import Unikernel
 from urunc.bundle import Hook, IdMapping, Namespace, Rlimit, Spec
@@ -64,7 +65,7 @@ SPEC = Spec(
     start_container=(),
     poststart=(),
     poststop=(),
-    annotations=(),
+    annotations=Json(b"{}"),
     sysctl=(),
 )
 UNIKERNEL = Unikernel(

@@ -9,6 +9,7 @@ import pytest
 from tests.unit.test_plan import SPEC
 
 from urunc import _fastpath, hooks, state
+from urunc._fastpath import Json
 from urunc._record import replace
 from urunc.bundle import Hook
 from urunc.errors import StateError
@@ -27,8 +28,7 @@ def own_process() -> tuple[int, int]:
 
 
 def write(container: state.Container, status: str = "created", pid: int = 0, start_time: int = 0) -> None:
-    head, tail = state.document(SPEC, container.id)
-    _fastpath.write_state(container.fd, status, pid, start_time, 0, head, tail)
+    _fastpath.write_state(container.fd, status, pid, start_time, 0, state.document(SPEC, container.id))
 
 
 def test_a_new_container_is_nobodys_until_it_has_a_record(container: state.Container) -> None:
@@ -148,14 +148,13 @@ def test_nobody_is_signalled_by_a_record_of_nobody(container: state.Container, n
 
 def test_the_record_comes_back_as_it_was_written(container: state.Container) -> None:
     """Pid 0 when stopped; JSON whatever is in it."""
-    spec = replace(SPEC, bundle='/b "\\\n\udcff é', annotations=(("a\tb", "\x01"),))
-    head, tail = state.document(spec, "c")
-    _fastpath.write_state(container.fd, "created", 42, 7, _fastpath.FLAG_HOOKS, head, tail)
+    spec = replace(SPEC, bundle='/b "\\\n\udcff é', annotations=Json('{"a\\tb": "\\u0001", "é":\n"é"}'.encode()))
+    _fastpath.write_state(container.fd, "created", 42, 7, _fastpath.FLAG_HOOKS, state.document(spec, "c"))
     record = container.record()
     document = json.loads(record.json("running"))
 
     assert (42, 7, _fastpath.FLAG_HOOKS) == (record.pid, record.start_time, record.flags)
-    assert ("c", 42, "running", {"a\tb": "\x01"}) == tuple(
+    assert ("c", 42, "running", {"a\tb": "\x01", "é": "é"}) == tuple(
         document[key] for key in ("id", "pid", "status", "annotations")
     )
     assert spec.bundle == document["bundle"]
@@ -236,7 +235,7 @@ def test_remove_leaves_a_file_of_somebody_else(container: state.Container, tmp_p
 
 def test_the_hooks_that_start_and_delete_need_are_kept(container: state.Container) -> None:
     hook = Hook(path="/bin/true", args=("true", 'a "b"'), env=("A=é",), timeout_s=3)
-    state.write_hooks(container, replace(SPEC, poststop=(hook,), annotations=(("a", "b"),)))
+    state.write_hooks(container, replace(SPEC, poststop=(hook,), annotations=Json(b'{"a": "b"}')))
     row = {"path": "/bin/true", "args": ["true", 'a "b"'], "env": ["A=é"], "timeout": 3}
 
     assert {

@@ -8,7 +8,7 @@ from ..errors import SpecError, UnikernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 # name of the framework (annotation unikernelType) -> module with GUEST
 MODULES = {
@@ -40,7 +40,7 @@ class Boot(Record):
 
     monitor: str
     args: "tuple[str, ...]"
-    env: "tuple[str, ...]" = ()
+    env: "Sequence[str]" = ()
     initrd: bool = False
     block: bool = False
     interfaces: "tuple[Interface, ...]" = ()  # in the order of the guest's devices
@@ -135,7 +135,7 @@ def check_variables(boot: Boot, guest: str) -> None:
             raise refuse(guest, "process.env", entry, "it must be NAME=VALUE")
 
 
-def check_separator(boot: Boot, guest: str, env: "tuple[str, ...]", args: "tuple[str, ...]") -> None:
+def check_separator(boot: Boot, guest: str, env: "Sequence[str]", args: "tuple[str, ...]") -> None:
     """Raise SpecError for a value that Firecracker would put its devices into: before the line's first " -- "."""
     if boot.monitor != "firecracker":
         return
