@@ -74,12 +74,15 @@ static bool is_ours(int state_fd, const char *controllers, const char *path)
     ssize_t size = getxattr(path, MARK, found, sizeof(found) - 1);
     if (size < 0 && errno == EOPNOTSUPP)
         return is_cgroup(path); /* Linux before 5.7 */
-    if (size < 0 && fp_cgroup_list_read(state_fd, &list, &ignored) == 0) {
+    bool own = size >= 0;
+    if (!own && fp_cgroup_list_read(state_fd, &list, &ignored) == 0) {
         if (list.count)
             size = getxattr(list.items[0].path, MARK, found, sizeof(found) - 1);
         fp_cgroup_list_deinit(&list);
     }
     size_t length = owner_of(state_fd, owner, sizeof(owner));
+    if (own && length && (size_t)size == length - 1 && memcmp(found, owner, (size_t)size) == 0)
+        return true; /* of an older urunc: each has a mark, and no numbers */
     if (size < (ssize_t)length || !length || memcmp(found, owner, length) != 0)
         return false;
     found[size] = '\0';

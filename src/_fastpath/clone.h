@@ -17,13 +17,20 @@ static inline void *fp_stack_map(size_t size)
     return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 }
 
-static inline void fp_stack_unmap(void *stack, size_t size)
+static inline void fp_stack_forget(void *stack, size_t size)
 {
 #ifdef __SANITIZE_ADDRESS__
     /* A child that executes never leaves its frames, and what it has noted of them stands in the memory that we share:
      * the libasan of GCC 12 does not forget it by munmap(2), and takes it for true of the next stack at the address. */
     __asan_unpoison_memory_region(stack, size);
+#else
+    (void)stack, (void)size;
 #endif
+}
+
+static inline void fp_stack_unmap(void *stack, size_t size)
+{
+    fp_stack_forget(stack, size);
     munmap(stack, size);
 }
 

@@ -134,6 +134,18 @@ cdef extern from "lifecycle.h":
     int fp_lifecycle_end(const fp_state *state, fp_error *error) nogil
 
 cdef extern from "verbs.h":
+    enum:
+        FP_CREATION_PLANS
+    struct fp_creation:
+        const char *root
+        const char *id
+        fp_record record
+        iovec document[4]
+        const void *plans[3]
+        size_t sizes[3]
+        const int *slots
+        int slot_count
+    int fp_container_create(fp_sandbox *sandbox, fp_creation *wanted, fp_error *error) nogil
     struct fp_container:
         int root_fd
         int lock_fd

@@ -14,6 +14,7 @@
 
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -248,6 +249,23 @@ int fp_sandbox_ready(struct fp_sandbox *sandbox, struct fp_error *error)
     return await_reply(sandbox, error);
 }
 
+/* One pair is kept: to unmap it means to interrupt every processor that runs a thread of the caller. */
+static _Atomic(char *) spare_stacks;
+
+static char *take_stacks(void)
+{
+    char *stacks = atomic_exchange(&spare_stacks, NULL);
+    return stacks ? stacks : fp_stack_map(2 * STACK_SIZE);
+}
+
+static void give_stacks(char *stacks)
+{
+    char *none = NULL;
+    fp_stack_forget(stacks, 2 * STACK_SIZE);
+    if (!atomic_compare_exchange_strong(&spare_stacks, &none, stacks))
+        fp_stack_unmap(stacks, 2 * STACK_SIZE);
+}
+
 int fp_sandbox_clone(struct fp_sandbox *sandbox, uint64_t namespaces, struct fp_error *error)
 {
     int pair[2];
@@ -264,14 +282,14 @@ int fp_sandbox_clone(struct fp_sandbox *sandbox, uint64_t namespaces, struct fp_
                                                 (size_t)(fp_init_image_end - fp_init_image_start), error);
     if (image < 0)
         return -1;
-    char *stacks = fp_stack_map(2 * STACK_SIZE);
+    char *stacks = take_stacks();
     if (stacks == MAP_FAILED)
         return fp_fail(error, "mmap", "stack");
     struct child child = {
         .sandbox = sandbox, .sync_fd = theirs, .image_fd = image, .joins = !(namespaces & CLONE_NEWNS), .error = error};
     int status = clone_child(sandbox, namespaces, &child, stacks, error);
     sandbox->time_offsets = NULL;
-    fp_stack_unmap(stacks, 2 * STACK_SIZE);
+    give_stacks(stacks);
     if (status < 0 || note_process(sandbox, error) < 0)
         return -1;
     close(fp_take_fd(&theirs)); /* or its end of file would never come */

@@ -6,7 +6,7 @@ from core cimport *
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DATA, PyUnicode_DecodeUTF8, PyUnicode_New
 from libc.math cimport isinf
 from libc.stdlib cimport free, malloc
-from libc.string cimport memchr, memcpy
+from libc.string cimport memchr, memcpy, memset
 from posix.fcntl cimport O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDONLY
 
 cdef extern from "Python.h":
@@ -128,6 +128,35 @@ cdef class Sandbox:
             status = fp_sandbox_execute(&self.sandbox, data, size, slots, count, &error)
         if status < 0:
             raise_error(&error)
+
+    def create(self, str root, str container_id, tuple plans, tuple descriptors, int flags, uint64_t overhead_bytes,
+               tuple document):
+        cdef fp_error error
+        cdef fp_creation wanted
+        cdef int[64] slots
+        cdef int made
+        cdef bytes directory = PyUnicode_EncodeFSDefault(root), name = PyUnicode_EncodeFSDefault(container_id)
+        if len(plans) != FP_CREATION_PLANS or len(descriptors) > FP_SLOT_COUNT:
+            raise ValueError("plan: too many descriptors, or other plans")
+        memset(&wanted, 0, sizeof(wanted))
+        error.number = 0
+        wanted.root = directory
+        wanted.id = name
+        wanted.record.flags = flags
+        wanted.record.overhead = overhead_bytes
+        put_document(document, wanted.document, &wanted.record)
+        for i in range(FP_CREATION_PLANS):
+            wanted.plans[i] = <const char *><bytes>plans[i]
+            wanted.sizes[i] = len(plans[i])
+        for i in range(len(descriptors)):
+            slots[i] = descriptors[i]
+        wanted.slots = slots
+        wanted.slot_count = len(descriptors)
+        with nogil:
+            made = fp_container_create(&self.sandbox, &wanted, &error)
+        if made < 0:
+            raise_error(&error)
+        return made > 0
 
     def lock_network(self):
         cdef fp_error error
@@ -313,25 +342,30 @@ def cgroup_devices(int dirfd, rules):
         raise_error(&error)
 
 
-def write_state(int state_fd, str status, int64_t pid, uint64_t start_time, int flags, tuple document,
-                uint64_t overhead_bytes=0):
-    cdef fp_error error
-    cdef fp_record record
-    cdef iovec[4] pieces
+cdef put_document(tuple document, iovec *pieces, fp_record *record):
+    """The bytes stay the tuple's."""
     cdef bytes head = document[0], tail = document[1], end = document[3]
     cdef Json annotations = document[2]
     pieces[0].iov_base, pieces[0].iov_len = <char *>head, len(head)
     pieces[1].iov_base, pieces[1].iov_len = <char *>tail, len(tail)
     pieces[2].iov_base, pieces[2].iov_len = <char *>annotations.start, annotations.size
     pieces[3].iov_base, pieces[3].iov_len = <char *>end, len(end)
+    record.head_size = len(head)
+    record.tail_size = len(tail) + annotations.size + len(end)
+
+
+def write_state(int state_fd, str status, int64_t pid, uint64_t start_time, int flags, tuple document,
+                uint64_t overhead_bytes=0):
+    cdef fp_error error
+    cdef fp_record record
+    cdef iovec[4] pieces
     error.number = 0
     record.status = STATUSES[status]
     record.flags = flags
     record.overhead = overhead_bytes
     record.pid = pid
     record.start_time = start_time
-    record.head_size = len(head)
-    record.tail_size = len(tail) + annotations.size + len(end)
+    put_document(document, pieces, &record)
     if fp_state_write(state_fd, &record, pieces, &error) < 0:
         raise_error(&error)
 

@@ -166,6 +166,9 @@ enum fp_status fp_state_status(const struct fp_state *state)
         process.state == 'Z' || process.state == 'X')
         return FP_STOPPED;
     const struct fp_cgroup *freezer = fp_cgroup_freezer(&state->cgroups);
+    /* what the freezer of version 1 holds is shown as D (the kernel's __task_state_index), most often it is S */
+    if (freezer && process.state == 'S' && !fp_cgroup_is_unified(freezer->controllers))
+        freezer = NULL;
     if (freezer ? fp_cgroup_is_frozen(freezer) : process.state == 'T')
         return FP_PAUSED;
     return strcmp(process.comm, FP_INIT_NAME) == 0 ? FP_CREATED : FP_RUNNING;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// start and delete of an ordinary container; see verbs.h.
+// create, start and delete of an ordinary container; see verbs.h.
 #define _GNU_SOURCE
 #include "verbs.h"
 
@@ -9,6 +9,57 @@
 #include "network.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
+
+static int make(struct fp_sandbox *sandbox, struct fp_creation *wanted, struct fp_error *error)
+{
+    const int last = FP_CREATION_PLANS - 1;
+    struct fp_record *record = &wanted->record;
+    record->status = FP_CREATING;
+    if (fp_state_write(sandbox->state_fd, record, wanted->document, error) < 0)
+        return -1;
+    for (int i = 0; i <= last; i++)
+        if (fp_sandbox_execute(sandbox, wanted->plans[i], wanted->sizes[i], i == last ? wanted->slots : NULL,
+                               i == last ? wanted->slot_count : 0, error) < 0)
+            return -1;
+    record->status = FP_CREATED;
+    record->pid = sandbox->pid;
+    record->start_time = sandbox->start_time;
+    if (fp_state_write(sandbox->state_fd, record, wanted->document, error) < 0)
+        return -1;
+    return fp_sandbox_release(sandbox, error);
+}
+
+static void undo(int root_fd, const char *id, int state_fd, struct fp_error *error)
+{
+    struct fp_error own = {0};
+    if (fp_journal_undo(state_fd, &own) == 0 && fp_state_remove(root_fd, id, &own) == 0)
+        return;
+    *error = (struct fp_error){0};
+    fp_fail_with(error, own.number, "undo a failed create; run delete --force", id);
+}
+
+int fp_container_create(struct fp_sandbox *sandbox, struct fp_creation *wanted, struct fp_error *error)
+{
+    struct fp_error ignored = {0};
+    _cleanup_close_ int root_fd = open(wanted->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (root_fd < 0)
+        return 0;
+    _cleanup_close_ int lock_fd = fp_state_lock(root_fd, wanted->id, 0, &ignored);
+    if (lock_fd < 0 || mkdirat(root_fd, wanted->id, 0700) < 0)
+        return 0;
+    _cleanup_close_ int fd = openat(root_fd, wanted->id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return fp_fail(error, "open", wanted->id);
+    sandbox->state_fd = fd;
+    int status = make(sandbox, wanted, error);
+    if (status < 0) {
+        fp_sandbox_deinit(sandbox);
+        undo(root_fd, wanted->id, fd, error);
+    }
+    sandbox->state_fd = -1;
+    return status < 0 ? -1 : 1;
+}
 
 void fp_container_deinit(struct fp_container *container)
 {

@@ -1,12 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* start and delete of an ordinary container, as runtime.py does them, for the front and for the embedding API.
+/* create, start and delete of an ordinary container, as launch.py and runtime.py do them, for the embedding API; the
+ * last two for the front, too.
  *
  * The one rule: what is not ordinary (hooks, another runtime's container, a fault, somebody at work on it) is left as
  * it was found, so that Python does it, or says what is wrong. */
 #pragma once
 
+#include "execute.h"
 #include "state.h"
 #include <stdbool.h>
+
+enum { FP_CREATION_PLANS = 3 };
+
+/* What a create is about: plans without hooks, the last one with what goes to urunc-init. */
+struct fp_creation {
+    const char *root, *id;
+    struct fp_record record; /* flags, overhead and sizes of it */
+    struct iovec document[FP_STATE_PIECES];
+    const void *plans[FP_CREATION_PLANS];
+    size_t sizes[FP_CREATION_PLANS];
+    const int *slots; /* of the last plan */
+    int slot_count;
+};
+
+/* 1 = it waits for its start, and `sandbox` has its pidfd; 0 = nothing was done, as another is at work on it, or has
+ * its name, or there is no such root; -1 = it has failed, and was undone unless `error` says so. */
+int fp_container_create(struct fp_sandbox *sandbox, struct fp_creation *wanted, struct fp_error *error);
 
 struct fp_container {
     int root_fd, lock_fd, fd;

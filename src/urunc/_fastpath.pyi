@@ -65,6 +65,22 @@ class Sandbox:
         `descriptors` fill slots 1, 2, ...
         """
 
+    def create(
+        self,
+        root: str,
+        container_id: str,
+        plans: tuple[bytes, ...],
+        descriptors: tuple[int, ...],
+        flags: int,
+        overhead_bytes: int,
+        document: tuple[bytes, bytes, Json, bytes],
+    ) -> bool:
+        """Make a container in one call, from its state directory to its release; the sandbox has none of its own (-1).
+
+        `plans` are three: directories of cgroups, namespaces, the root; the last one has the `descriptors`.  False, and
+        nothing done, if the id or the root is for others to look at first; after an OSError it is undone.
+        """
+
     def lock_network(self) -> None:
         """Keep others from the container's network namespace until `execute` has changed it, or `close`.
 

@@ -154,10 +154,12 @@ class Template:
 
             def executor(state_fd: int) -> "_fastpath.Sandbox":
                 sandboxes.append(_fastpath.Sandbox(state_fd, streams.theirs))
-                return sandboxes[0]
+                return sandboxes[-1]
 
-            launch = wanted.build(request, self._wanted, self._prepared, executor)
-            container = Container(request, sandboxes[0].take_pidfd(), launch, self)
+            launch = self._wanted.at_once(request, self._prepared, executor(-1))
+            if launch is None:
+                launch = wanted.build(request, self._wanted, self._prepared, executor)
+            container = Container(request, sandboxes[-1].take_pidfd(), launch, self)
             container.stdin, container.stdout, container.stderr = streams.ours
             return container
 

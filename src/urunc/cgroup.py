@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     Where = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]  # controllers, mounts, what a path is below
 
 CGROUP2 = "cgroup2"
+# of version 1, what ends and confines a container, and what its statistics are of
+ALWAYS = frozenset(("blkio", "cpu", "cpuacct", "devices", "freezer", "hugetlb", "memory", "pids"))
 
 
 class Scope(Record):
@@ -48,16 +50,25 @@ def unit_of(cgroups_path: str, container_id: str) -> "tuple[str, str]":
     return parent, name if name.endswith(".slice") else f"{prefix}-{name}.scope" if prefix else f"{name}.scope"
 
 
-def settings(
-    spec: "Spec", layout: "Layout", nodes: "devices.Nodes", overhead_bytes: int, *, scoped: bool = False
+def settings(  # noqa: PLR0913  what there is, and what is wanted
+    spec: "Spec",
+    layout: "Layout",
+    nodes: "devices.Nodes",
+    overhead_bytes: int,
+    *,
+    scoped: bool = False,
+    looked_at: bool = False,
 ) -> "tuple[Where, tuple[Operation, ...]]":
     """Return the hierarchies that a container is in and what puts its limits into force, whatever its id.
 
     `nodes` are the devices that the monitor needs, `overhead_bytes` is what it needs beside the guest's memory;
-    `scoped` is whether systemd makes the cgroup.
+    `scoped` is whether systemd makes the cgroup, `looked_at` whether its program may look where it is.
     """
     writes = limits.writes(spec.resources, overhead_bytes, unified=is_unified(layout))
     groups = _groups(layout, writes, scoped=scoped)
+    named = spec.cgroups_path or any(namespace.type == "cgroup" for namespace in spec.namespaces)
+    if not (scoped or looked_at or named):
+        groups = _needed(groups, writes)
     if not groups:
         raise HostError("no control groups are mounted here: mount cgroup2 on /sys/fs/cgroup")
     names = tuple(group[0] for group in groups)
@@ -114,6 +125,20 @@ def _groups(layout: "Layout", writes: "tuple[Write, ...]", *, scoped: bool) -> "
     names = tuple(entry[0] for entry in known if entry[0] != CGROUP2)
     needed = scoped or any(number_of(write.controller, names) < 0 for write in writes)
     return tuple(entry for entry in known if entry[0] != CGROUP2 or needed)
+
+
+def _needed(groups: "Layout", writes: "tuple[Write, ...]") -> "Layout":
+    """Return the hierarchies in which a container is told from its maker, where nobody knows where to look for it.
+
+    In each other one (cpuset and net_cls without a limit, name=systemd) it would be below its maker and be like it.
+    """
+    names = tuple(group[0] for group in groups)
+    limited = {number_of(write.controller, names) for write in writes}
+    return tuple(
+        group
+        for number, group in enumerate(groups)
+        if number in limited or group[0] == CGROUP2 or not ALWAYS.isdisjoint(group[0].split(","))
+    )
 
 
 def _base(wanted: str, group: "tuple[str, str, str, str]") -> str:

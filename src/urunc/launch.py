@@ -95,7 +95,7 @@ class Launch:
         if self.has_network and not facts.is_new_network(spec):
             self.sandbox.lock_network()  # what is found there holds until it is changed
             self.network = facts.network(spec, self.sandbox.pid)
-        self._expect(host)
+        self.expect(host)
         self.trace.mark("hooks and network")
         self.make_root(chosen, host, machine)
         self.trace.mark("root of the monitor")
@@ -107,7 +107,7 @@ class Launch:
         self.trace.mark("commit")
         self.trace.write()
 
-    def _expect(self, host: "Host") -> None:
+    def expect(self, host: "Host") -> None:
         """Have start look again for a network that is not there yet, as some clients make it in between."""
         found = self.network
         if self.has_network and not found.interfaces and not found.is_host and self.request.verb == "create":

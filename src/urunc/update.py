@@ -133,7 +133,10 @@ def _write(
 ) -> bool:
     number = cgroup.number_of(write.controller, names)
     if number < 0:
-        raise SpecError(f"{write.limit}: no cgroup of the container has the controller {write.controller}")
+        raise SpecError(
+            f"{write.limit}: no cgroup of the container has the controller {write.controller}: create it with that"
+            " limit, or with linux.cgroupsPath"
+        )
     directory = groups[number][1]
     file, values = write.files[0], write.values
     if len(write.files) > 1:

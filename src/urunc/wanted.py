@@ -111,7 +111,9 @@ class Wanted:
         if self.host is None:
             raise UnikernelError("an ordinary container has no machine")
         nodes = self._nodes(chosen, self.host)
-        return cgroup.settings(self.spec, self.host.cgroups, nodes, self.overhead_bytes, scoped=scoped)
+        return cgroup.settings(
+            self.spec, self.host.cgroups, nodes, self.overhead_bytes, scoped=scoped, looked_at=self.process
+        )
 
     def scope(self, chosen: "monitors.Monitor", host: "facts.Host", container_id: str) -> "Scope":
         """Return the scope that systemd is to make, a context manager."""

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.cgroups import NAME
 from tests.container import BOUND_S, until
 from tests.e2e.embedding import MakeBundle
 
@@ -160,6 +161,26 @@ def test_an_id_that_is_taken(embedding: urunc.Runtime, spt_bundle: MakeBundle) -
     bundle = str(spt_bundle("hello"))
     with embedding.create("c", bundle), pytest.raises(urunc.StateError, match="already exists: c"):
         embedding.create("c", bundle)
+
+
+@pytest.mark.parametrize("watched", [False, True], ids=["one call", "step by step"])
+def test_a_create_that_fails_leaves_nothing(
+    embedding: urunc.Runtime, spt_bundle: MakeBundle, tmp_path: Path, watched: bool
+) -> None:
+    """Each way to make one; the id is free again, and the descriptors are those of before."""
+    bundle = spt_bundle("hello", linux={"cgroupsPath": f"/{NAME}/taken"})
+    root = tmp_path / "root"
+    watching = urunc.Runtime(str(root), str(tmp_path / "config.toml"), str(tmp_path / "trace"))
+    with (watching if watched else embedding).template(str(bundle)) as template:
+        with template.create("first"):
+            before = sorted(os.listdir("/proc/self/fd"))
+            with pytest.raises(urunc.HostError, match="container's cgroup is not empty: 1 process"):
+                template.create("c")
+
+            assert ["first"] == [name for name in os.listdir(root) if name[0] not in ".@"]
+            assert before == sorted(os.listdir("/proc/self/fd"))
+        with template.create("c") as container:
+            assert "created" == container.state().status
 
 
 def test_threads_run_containers_at_once(embedding: urunc.Runtime, spt_bundle: MakeBundle) -> None:

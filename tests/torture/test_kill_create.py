@@ -3,6 +3,8 @@
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -124,6 +126,36 @@ def test_a_delete_killed_at_any_instant_can_be_repeated(urunc: Runtime, bundle: 
     for _ in range(ROUNDS // 3):
         urunc.running(path)
         killed(urunc, chance.uniform(0, whole), "delete", "--force", "c")
+        check_delete(urunc)
+
+
+EMBEDDING = """
+import sys, urunc
+with urunc.Runtime(sys.argv[1]).template(sys.argv[2]) as template:
+    while True:
+        with template.create("c") as container:
+            container.start()
+        print("one", flush=True)
+"""
+
+
+def test_a_program_that_embeds_killed_at_any_instant_leaves_nothing(urunc: Runtime, bundle: Make) -> None:
+    """In create, start or delete, each of them one call into C."""
+    path, chance = bundle(), random.Random(SEED + 4)
+    for number in range(ROUNDS // 2):
+        command = [sys.executable, "-c", EMBEDDING, str(urunc.root), str(path)]
+        process = urunc.begin(command, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        with process.stdout as lines:
+            begin = time.monotonic()
+            for _ in range(3):  # the first one decides for all
+                before, begin = begin, time.monotonic()
+                assert b"one\n" == lines.readline()
+            time.sleep(chance.uniform(0, time.monotonic() - before))  # the instant itself is what is tried
+            process.kill()
+            assert -signal.SIGKILL == process.wait()
+        if number % 2 and urunc.status() in ("gone", "creating"):
+            urunc.create(path)  # what is half made is nobody's
         check_delete(urunc)
 
 

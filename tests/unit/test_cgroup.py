@@ -1,10 +1,10 @@
 """Where a container's cgroups are and what is written into them, decided without a machine."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from urunc import cgroup, devices, limits, resources
+from urunc import bundle, cgroup, devices, limits, resources
 from urunc.errors import HostError, SpecError, UruncError
 from urunc.resources import Device, Resources
 
@@ -22,11 +22,14 @@ MIB = 1 << 20
 
 
 class Asked:
-    """The two fields of a Spec that count here."""
+    """The fields of a Spec that count here."""
 
-    def __init__(self, path: str = "", asked: Resources = resources.NONE) -> None:
+    def __init__(
+        self, path: str = "", asked: Resources = resources.NONE, namespaces: tuple[str, ...] = ("pid",)
+    ) -> None:
         self.cgroups_path = path
         self.resources = asked
+        self.namespaces = tuple([bundle.Namespace(type=kind) for kind in namespaces])
 
 
 def operations(layout: Any, path: str = "", asked: Resources = resources.NONE) -> list[Any]:
@@ -43,7 +46,7 @@ def written(asked: Resources, *, unified: bool) -> dict[str, tuple[str, ...]]:
 @pytest.mark.parametrize(
     ("layout", "path", "expected"),
     [
-        (V1, "", {"cpu,cpuacct": "/user/c", "devices": "/c", "memory": "/y/c", "name=systemd": "/user/c"}),
+        (V1, "", {"cpu,cpuacct": "/user/c", "devices": "/c", "memory": "/y/c"}),
         (V1, "/a/b", dict.fromkeys(("cpu,cpuacct", "devices", "memory", "name=systemd"), "/a/b")),
         (V1, "a", {"cpu,cpuacct": "/user/a", "devices": "/a", "memory": "/y/a", "name=systemd": "/user/a"}),
         (V1, "/a/../../b/./c/", dict.fromkeys(("cpu,cpuacct", "devices", "memory", "name=systemd"), "/b/c")),
@@ -63,6 +66,26 @@ def test_paths_are_where_runc_has_them(layout: Any, path: str, expected: dict[st
     assert ("cgroup", 0) == (name, holder)
     assert expected == dict(zip(controllers, paths, strict=True))
     assert [mount for names, mount, *_ in layout if names in controllers] == list(mounts)
+
+
+@pytest.mark.parametrize(
+    ("asked", "more"),
+    [
+        ({}, set()),
+        ({"path": "/a"}, {"cpuset", "name=systemd"}),
+        ({"namespaces": ("cgroup",)}, {"cpuset", "name=systemd"}),
+        ({"asked": Resources(cpus="0")}, {"cpuset"}),
+    ],
+    ids=["nobody looks", "a path", "a namespace", "a limit"],
+)
+def test_hierarchies_without_a_limit_are_for_those_who_look_there(asked: dict[str, Any], more: set[str]) -> None:
+    """Others stay where their maker is."""
+    layout: Any = (*V1, ("cpuset", "/sys/fs/cgroup/cpuset", "/", "/"))
+    controllers = cgroup.settings(cast(Any, Asked(**asked)), layout, (), 0)[0][0]
+
+    assert {"cpu,cpuacct", "devices", "memory"} | more == set(controllers)
+    everywhere = cgroup.settings(cast(Any, Asked()), layout, (), 0, looked_at=True)[0][0]
+    assert {"cpu,cpuacct", "devices", "memory", "cpuset", "name=systemd"} == set(everywhere)
 
 
 @pytest.mark.parametrize("path", ["/", "..", "a/..", "/./"])
