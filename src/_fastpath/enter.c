@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "enter.h"
 
+#include "claim.h"
 #include "cleanup.h"
 #include "companion.h"
 #include "credentials.h"
@@ -70,17 +71,6 @@ static int attach_below(int *slots, int64_t slot, const char *below, const char 
     if (target < 0 || fp_move_mount_to(slots[slot], target) < 0)
         return fp_fail(error, "mount on the rootfs", path);
     drop_slot(slots, slot);
-    return 0;
-}
-
-/* O_EXCL: EBUSY while any mount namespace has the device mounted, or any other guest has it. */
-static int claim(int *slots, int64_t slot, const char *path, struct fp_error *error)
-{
-    int fd = open(path, O_RDWR | O_EXCL | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        return fp_fail(error, "have the block device for the guest alone", path);
-    drop_slot(slots, slot);
-    slots[slot] = fd;
     return 0;
 }
 
@@ -182,7 +172,10 @@ int fp_enter_operation(const struct fp_operation *operation, int *slots, struct 
     case FP_OP_ATTACH_BELOW:
         return attach_below(slots, argument[0].integer, argument[1].text, argument[2].text, error);
     case FP_OP_CLAIM:
-        return claim(slots, argument[0].integer, argument[1].text, error);
+        return fp_claim_device(slots, argument[0].integer, argument[1].text, error);
+    case FP_OP_LOCK:
+        return fp_claim_lock(slots, argument[0].integer, argument[1].text, argument[2].integer != 0, argument[3].text,
+                             error);
     case FP_OP_PROC:
         return mount_proc(argument[0].text, error);
     case FP_OP_PIVOT_ROOT:

@@ -111,7 +111,10 @@
     X(KEEP, "keep", "ii")              /* slot, number (3 ...) that the monitor finds it under */                      \
     X(EXEC, "exec", "svv")             /* path in the root, argv, environment */                                       \
     X(EXEC_SLOT, "exec_slot", "ivv")   /* slot of a program, argv, environment */                                      \
-    X(DENIED, "denied", "i")           /* slot for what the companion notes a denied system call in, see denied.h */
+    X(DENIED, "denied", "i")           /* slot for what the companion notes a denied system call in, see denied.h */   \
+    X(LOCK_FILE, "lock_file", "is")    /* slot, path on the host: a file for locks, made if need be */                 \
+    X(LOCK, "lock", "isis") /* slot, path in the root of what is locked ("": the file in the slot), 1: for this guest  \
+                               alone, its name */
 
 enum fp_operation_code {
 #define X(code, name, signature) FP_OP_##code,

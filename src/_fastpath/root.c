@@ -9,6 +9,7 @@
 
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -127,6 +128,24 @@ static int clone_mount(struct fp_sandbox *sandbox, int64_t slot, const char *pat
     return 0;
 }
 
+/* Of the host, in a directory that is for such files: they stay, as whoever removed one could not know who locks it. */
+static int open_lock_file(struct fp_sandbox *sandbox, int64_t slot, const char *path, struct fp_error *error)
+{
+    char directory[256];
+    const char *end = strrchr(path, '/');
+    if (!end || (size_t)(end - path) >= sizeof(directory))
+        return fp_fail_with(error, ENAMETOOLONG, "open", path);
+    memcpy(directory, path, (size_t)(end - path));
+    directory[end - path] = '\0';
+    if (mkdir(directory, 0700) < 0 && errno != EEXIST)
+        return fp_fail(error, "mkdir", directory);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return fp_fail(error, "open", path);
+    set_slot(sandbox, slot, fd);
+    return 0;
+}
+
 int fp_root_operation(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error)
 {
     const union fp_argument *argument = operation->arguments;
@@ -170,6 +189,8 @@ int fp_root_operation(struct fp_sandbox *sandbox, const struct fp_operation *ope
         return fp_share_create(sandbox, operation, error);
     case FP_OP_CONTROL:
         return fp_control_create(sandbox, operation, error);
+    case FP_OP_LOCK_FILE:
+        return open_lock_file(sandbox, argument[0].integer, argument[1].text, error);
     case FP_OP_DENIED:
         return fp_denied_create(sandbox, operation, error);
     case FP_OP_CONSOLE:

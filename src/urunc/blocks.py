@@ -1,7 +1,7 @@
 """The guest's block devices: images in the rootfs, and devices of the host that the container was given.
 
-The one rule: a device is given by linux.devices and linux.resources.devices both, as to any container.  One that the
-guest may write to is held exclusively from start on (storage.claims); that nobody has it now is seen here.
+The one rule: a device is given by linux.devices and linux.resources.devices both, as to any container.  Who has a disk
+is settled at start (storage.claims); that nobody has a device exclusively now is seen here.
 """
 
 import errno

@@ -109,7 +109,7 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
         *wait_hooks,
         ("stage", "enter"),
         *_enter(spec, host, machine, slots, start_hooks),
-        *storage.claims(host, slots),
+        *storage.claims(host, machine, slots),
         *storage.released(host, machine, slots, (ROOTFS_SLOT,) if start_hooks else ()),
         ("stage", "exec"),
         *_exec(spec, chosen, machine, host, slots, watched),
@@ -120,8 +120,11 @@ def monitor(  # noqa: PLR0913, PLR0917  all that the last decision is made of
 def _slots(host: "Host") -> "dict[str, int]":
     slots = {file.role: number for number, file in enumerate(host.files, 1)}
     slots |= {"tree": len(slots) + 1, "console": len(slots) + 2}
-    if slots["console"] >= FIRST_FIXED_SLOT:
-        raise SpecError(f"block: a container takes {FIRST_FIXED_SLOT - 5} block images, this one has more: remove some")
+    slots |= {name: slots["console"] + 1 + number for number, name in enumerate(storage.device_slots(host))}
+    if max(slots.values()) >= FIRST_FIXED_SLOT:
+        raise SpecError(
+            f"block: a container takes {FIRST_FIXED_SLOT - 5} block images, of which a device counts twice: remove some"
+        )
     return slots
 
 
@@ -169,7 +172,7 @@ def _exec(  # noqa: PLR0913, PLR0917  as `monitor`
         *network.kept(chosen, machine, NIC_SLOT),
         *([("keep", CONTROL_SLOT, machine.control_fd)] if machine.control_fd >= 0 else []),
         *snapshot.kept(machine, after_nics + 3),
-        *storage.kept(host, slots, after_nics + 4),
+        *storage.kept(host, machine, slots, after_nics + 4),
         *(("seccomp", flags, program) for flags, program in host.filters),
         ("exec_slot", slots["monitor"], argv, ()) if "monitor" in slots else
         ("exec", f"/{MONITOR_TREE}{host.program}", argv, ()),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Operation = tuple[object, ...]
 
 SECTOR = 512  # bytes
+LOCKS = "/run/urunc/@locks"  # a file for each block device that a guest has had
 RDONLY, NOSUID, NODEV, NOEXEC, IDMAP = 1, 2, 4, 8, 0x100000  # MOUNT_ATTR_*, mount_setattr(2)
 
 
@@ -121,18 +122,40 @@ def released(host: "Host", machine: "Machine", slots: "dict[str, int]", hooks: "
     return snapshot.released(machine, (*archived, *hooks))
 
 
-def claims(host: "Host", slots: "dict[str, int]") -> "list[Operation]":
-    """Return how devices that the guest may write to are had exclusively: nobody has them, nor comes to mount them."""
-    return [("claim", slots[role], f"guest/{role}") for role in _claimed(host)]
+def claims(host: "Host", machine: "Machine", slots: "dict[str, int]") -> "list[Operation]":
+    """Return how disks are had: those that the guest may write to by nobody else, no mount of a device included, and
+    those that it reads by none who writes.
+    """
+    made: list[Operation] = []
+    for file, exclusive in _shared(host, machine):
+        path = "" if file.node else f"guest/{file.role}"
+        made.append(("lock", slots[file.role], path, int(exclusive), file.name))
+        made += [("claim", slots[_device(file)], f"guest/{file.role}")] if file.node and exclusive else []
+    return made
 
 
-def kept(host: "Host", slots: "dict[str, int]", number: int) -> "list[Operation]":
-    """Return how the monitor gets, from `number` on, the descriptors by which devices are had."""
-    return [("keep", slots[role], number + at) for at, role in enumerate(_claimed(host))]
+def kept(host: "Host", machine: "Machine", slots: "dict[str, int]", number: int) -> "list[Operation]":
+    """Return how the monitor gets, from `number` on, the descriptors by which disks are had."""
+    names = []
+    for file, exclusive in _shared(host, machine):
+        names += [file.role, _device(file)] if file.node and exclusive else [file.role]
+    return [("keep", slots[name], number + at) for at, name in enumerate(names)]
 
 
-def _claimed(host: "Host") -> "list[str]":
-    return [file.role for file in host.files if file.node and not file.read_only]
+def device_slots(host: "Host") -> "list[str]":
+    """Return the names of the slots for devices that are had exclusively."""
+    return [_device(file) for file in host.files if file.node and not file.read_only]
+
+
+def _device(file: "File") -> str:
+    return f"device {file.role}"
+
+
+def _shared(host: "Host", machine: "Machine") -> "list[tuple[File, bool]]":
+    """Return the disks that another guest may have, too, and whether this one may write to them; no copies."""
+    writable = {disk.path for disk in machine.disks if not disk.read_only}
+    disks = [file for file in host.files if file.role.startswith("disk")]
+    return [(f, f"/guest/{f.role}" in writable) for f in disks if _way(f, machine) in ("node", "mounted")]
 
 
 def operations(host: "Host", machine: "Machine", slots: "dict[str, int]") -> "list[Operation]":
@@ -144,7 +167,10 @@ def operations(host: "Host", machine: "Machine", slots: "dict[str, int]") -> "li
         made.append(("file", f"guest/{file.role}", 0o444, b""))
         attributes = (0 if may_write else RDONLY) | (IDMAP if file.role in host.idmapped else 0)
         made.append(("clone_file", slots[file.role], attributes | NOSUID | NODEV | NOEXEC))
-    made += [("node", f"guest/{file.role}", S_IFBLK | 0o666, *file.node) for file in host.files if file.node]
+    for file in host.files:
+        if file.node:
+            made.append(("node", f"guest/{file.role}", S_IFBLK | 0o666, *file.node))
+            made.append(("lock_file", slots[file.role], f"{LOCKS}/{file.node[0]}:{file.node[1]}"))
     # what is on the snapshot is copied before that goes
     copied = [file.role for file in host.files if _way(file, machine) == "copied"]
     made += [("copy", slots[role], f"guest/{role}", 0o444) for role in copied]

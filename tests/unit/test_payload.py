@@ -464,9 +464,24 @@ def test_a_given_device_is_a_node_and_is_held_while_the_guest_runs() -> None:
         ("node", "guest/disk0", 0o060666, 8, 16),
         ("node", "guest/disk1", 0o060666, 8, 32),
     ]
-    assert ("claim", 2, "guest/disk0") in planned
-    assert ("keep", 2, 7) in planned
-    assert not [row for row in planned if row[0] == "keep" and row[1] == 3]
+    assert [("lock", 2, "", 1, "/boot/disk0"), ("claim", 6, "guest/disk0"), ("lock", 3, "", 0, "/boot/disk1")] == [
+        row for row in planned if row[0] in ("lock", "claim")
+    ]
+    assert ("lock_file", 2, "/run/urunc/@locks/8:16") in planned
+    assert [2, 6, 3] == [row[1] for row in planned if row[0] == "keep" and int(str(row[2])) >= 7]
+
+
+def test_an_image_is_locked_as_the_guest_uses_it() -> None:
+    unikernel = replace(UNIKERNEL, binary="/k", kernel="", block="/a")
+    host = replace(HOST, files=files("kernel", "disk0", kinds=("pvh",)), kvm="full")
+    for read_only in (False, True):
+        spec = replace(SPEC, readonly=read_only)
+        built = machine.machine_of(spec, unikernel, unikernels.load("linux"), monitors.load("qemu"), host, Network())
+        planned = plan.monitor(spec, monitors.load("qemu"), built, host, Network()).operations
+
+        assert [("lock", 2, "guest/disk0", int(not read_only), "/boot/disk0")] == [
+            row for row in planned if row[0] == "lock"
+        ]
 
 
 def test_what_would_be_lost_with_the_initrd_of_a_disk_is_refused() -> None:
