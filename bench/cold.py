@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "src")]
 
 from bench import bundle as of_all  # noqa: E402
-from bench import embedding, memory  # noqa: E402
+from bench import embedding, instructions, memory  # noqa: E402
 from bench.chart import chart  # noqa: E402
 from bench.rig import IDLE_S, NULL, Row, Runtime, Size, collect, idle  # noqa: E402
 
@@ -25,7 +25,7 @@ URUNC = REPOSITORY / "dist" / "urunc"
 PEERS = {"crun": "/usr/bin/crun", "runc": "/usr/sbin/runc"}
 PYTHON = ("/usr/bin/python3", "-I", "-S", "-c", "pass")
 DEADLINE_S = 20.0
-PARTS = ("cli", "api")
+PARTS = ("cli", "api", "instructions")
 
 
 def cycle(runtime: Runtime, bundle: Path) -> dict[str, float]:
@@ -180,32 +180,57 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, beside it the chart as SVG")
     parser.add_argument("--peer", action="append", default=[], metavar="PATH", help="one more OCI runtime")
     parser.add_argument("--rounds", type=int, default=60, help="default: 60")
-    parser.add_argument("--only", choices=PARTS, help="the rows of the command line, or those of the embedding API")
+    parser.add_argument("--only", choices=PARTS, help="the rows of the command line, of the embedding API, or counts")
     options = parser.parse_args()
     LIBC.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: containers' processes are ours to wait for
     with tempfile.TemporaryDirectory(prefix="urunc-bench-") as name:
         bundle = of_all.made(Path(name))
         rows: list[Row] = []
         sizes: list[Size] = []
-        if options.only != "api":
+        counts: list[instructions.Count] = []
+        if options.only in (None, "cli"):
             peers = PEERS | {Path(path).name: path for path in options.peer}
             add(rows, sizes, measure(Path(name), bundle, peers, options.rounds))
-        if options.only != "cli":
+        if options.only in (None, "api"):
             add(rows, sizes, embedding.measure(bundle, Path(name), options.rounds))
+        if options.only in (None, "instructions"):
+            counts = counted(bundle, Path(name))
     print(*[row.judge().line() for row in rows], sep="\n")
     for what, value, most in sizes:
         print(f"{what:<66} {value:6.1f}                  <= {most:<5} {'met' if value <= most else 'MISSED'}")
+    print(*[count.line() for count in counts], sep="\n")
     if options.json:
-        document = {"machine": os.uname().release, "cpus": os.cpu_count(), "rows": [row.document() for row in rows]}
-        document["sizes"] = [{"what": what, "value": value, "target": most} for what, value, most in sizes]
-        options.json.write_text(json.dumps(document, indent=1) + "\n")
-        options.json.with_suffix(".svg").write_text(chart([(r.what, r.ratio, r.low, r.high, r.target) for r in rows]))
-    return int(any(row.missed for row in rows) or any(value > most for _, value, most in sizes))
+        write(options.json, rows, sizes, counts)
+    missed = [row.missed for row in rows] + [count.missed for count in counts]
+    return int(any(missed) or any(value > most for _, value, most in sizes))
+
+
+def write(path: Path, rows: list[Row], sizes: list[Size], counts: list[instructions.Count]) -> None:
+    """What was measured, as JSON, and the chart of the ratios beside it."""
+    document = {"machine": os.uname().release, "cpus": os.cpu_count(), "rows": [row.document() for row in rows]}
+    document["sizes"] = [{"what": what, "value": value, "target": most} for what, value, most in sizes]
+    document["instructions"] = [count.document() for count in counts]
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    if rows:
+        path.with_suffix(".svg").write_text(chart([(r.what, r.ratio, r.low, r.high, r.target) for r in rows]))
 
 
 def add(rows: list[Row], sizes: list[Size], found: tuple[list[Row], list[Size]]) -> None:
     rows += found[0]
     sizes += found[1]
+
+
+def counted(bundle: Path, directory: Path) -> list[instructions.Count]:
+    """Instructions beside times; none without valgrind."""
+    if not shutil.which("valgrind"):
+        print("instructions: not counted, valgrind is not installed")
+        return []
+    urunc = Runtime("urunc", str(URUNC), Path("/run/urunc-bench-counted"))
+    urunc.root.mkdir(0o700)
+    place = directory / "counts"
+    place.mkdir()
+    bundles = grown(bundle, place, 10_000), grown(bundle, place, 200_000)
+    return instructions.measure(urunc, PEERS["crun"], bundles, place)
 
 
 def measure(directory: Path, bundle: Path, peers: dict[str, str], rounds: int) -> tuple[list[Row], list[Size]]:
