@@ -9,7 +9,7 @@ from .jsontext import absolute, encode, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .bundle import Spec
+    from .spec import Spec
 
     Operation = tuple[object, ...]
     Filters = tuple[tuple[int, bytes], ...]

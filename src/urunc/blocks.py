@@ -13,7 +13,7 @@ from .errors import SpecError, UnikernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .bundle import Spec
+    from .spec import Spec
 
 S_IFMT, S_IFBLK, S_IFREG = 0o170000, 0o060000, 0o100000  # inode(7)
 _TRIES, _PAUSE_S = 20, 0.01

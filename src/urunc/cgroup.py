@@ -10,9 +10,9 @@ from .errors import HostError, SpecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .bundle import Spec
     from .limits import Write
     from .resources import Resources
+    from .spec import Spec
 
     Operation = tuple[object, ...]
     # of _fastpath.cgroup_layout: controllers, where it is mounted, what of it, the caller's own cgroup

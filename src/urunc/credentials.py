@@ -8,8 +8,8 @@ from .slots import APPARMOR_SLOT, SELINUX_SLOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .bundle import Spec
     from .monitors import Helper, Machine, Monitor
+    from .spec import Spec
 
     Operation = tuple[object, ...]
 

@@ -13,11 +13,11 @@ from .errors import HostError, UnikernelError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .annotations import Unikernel
-    from .bundle import Spec
     from .closure import Dependencies
     from .config import Config, MonitorConfig
     from .monitors import Monitor
     from .snapshot import Backing
+    from .spec import Spec
     from .unikernels import Interface
 
 PROGRAM_DIRECTORIES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/opt/urunc/bin")

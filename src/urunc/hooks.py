@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from .bundle import Hook, Spec
+    from .spec import Hook, Spec
 
     Operation = tuple[object, ...]
 

@@ -14,9 +14,9 @@ from .jsontext import decode
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .annotations import Unikernel
-    from .bundle import Spec
     from .config import Config, KernelConfig
     from .snapshot import Backing
+    from .spec import Spec
 
 URUNC_JSON_MAX = 1 << 20  # bytes
 # by the target of the ABI note (elf_abi.h)

@@ -18,8 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .bundle import Spec
     from .request import Request
+    from .spec import Spec
     from .terminal import Session
 
     Operation = tuple[object, ...]

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
-    from .bundle import Spec
     from .facts import Host
     from .image import File
     from .monitors import Machine, Monitor
     from .request import Request
+    from .spec import Spec
     from .trace import Trace
 
     class Executor(Protocol):

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .annotations import Unikernel
-    from .bundle import Spec
     from .facts import Host, Network
     from .monitors import Monitor
+    from .spec import Spec
     from .unikernels import Guest, Interface
 
 MIB = 1 << 20

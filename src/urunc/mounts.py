@@ -8,7 +8,7 @@ from .errors import SpecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .bundle import Mount, Spec
+    from .spec import Mount, Spec
 
 # MS_*, include/uapi/linux/mount.h
 _FLAGS = {

@@ -17,11 +17,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .bundle import Spec
     from .config import Config
     from .facts import Host
     from .image import File
     from .monitors import Machine, Monitor
+    from .spec import Spec
 
     Files = tuple[File, ...]
 

@@ -11,10 +11,10 @@ from .shared import SHARE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .annotations import Unikernel
-    from .bundle import Spec
     from .facts import Host
     from .monitors import Monitor
     from .mounts import Volume
+    from .spec import Spec
     from .unikernels import Boot, Guest
 
 TAG = "fs0"  # of a share that is the guest's /: what the guest's own parameters name

@@ -12,11 +12,11 @@ from .storage import NODEV, NOSUID, RDONLY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .bundle import IdMapping, Spec
     from .credentials import Confinement
     from .facts import Host, Network
     from .image import File
     from .monitors import Machine, Monitor
+    from .spec import IdMapping, Spec
 
     Operation = tuple[object, ...]
 

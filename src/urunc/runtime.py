@@ -18,9 +18,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .bundle import Spec
     from .config import Config
     from .request import Request
+    from .spec import Spec
 
 
 def create(request: "Request") -> Outcome:

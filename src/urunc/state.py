@@ -12,7 +12,7 @@ from .jsontext import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .bundle import Hook, Spec
+    from .spec import Hook, Spec
 
 LOCK_TIMEOUT_MS = 10_000
 OCI_VERSION = "1.3.0"  # of the state documents written here

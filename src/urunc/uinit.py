@@ -7,8 +7,8 @@ from .errors import SpecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .bundle import Spec
     from .mounts import Volume
+    from .spec import Spec
     from .unikernels import Boot
 
 MAGIC = "uinit 1"

@@ -9,7 +9,7 @@ from .errors import SpecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .bundle import Spec
+    from .spec import Spec
 
     Map = tuple[tuple[int, int, int], ...]  # inside, outside, count
 

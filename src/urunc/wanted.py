@@ -28,10 +28,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .bundle import Spec
     from .config import Config
     from .launch import Executor
     from .request import Request
+    from .spec import Spec
     from .systemd import Scope
     from .trace import Sink
 

@@ -13,6 +13,7 @@ import atheris
 
 with atheris.instrument_imports(include=["urunc"]):
     from urunc import _fastpath, annotations, arguments, bundle, config, image, jsontext, unikernels
+    from urunc import spec as spec_records
     from urunc.errors import UruncError
 
 TYPES = tuple(unikernels.MODULES)
@@ -51,7 +52,7 @@ def one_bundle(data: bytes) -> None:
     spec = checked(lambda: bundle.load(os.getcwd()))
     if spec is None:
         return
-    assert isinstance(spec, bundle.Spec)
+    assert isinstance(spec, spec_records.Spec)
     assert spec.rootfs[0] == spec.cwd[0] == "/"
     assert all("\0" not in word for word in (*spec.args, *spec.env))
     assert all(mount.destination[0] == "/" for mount in spec.mounts)

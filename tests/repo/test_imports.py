@@ -24,13 +24,15 @@ WARM = tuple(
 # From the bottom up: a module imports from the layers below its own, and a family from itself.
 LAYERS = (
     {"_fastpath", "_record", "errors", "slots", "__init__"},
+    {"jsonfault"},
     {"closure", "jsontext", "request", "superblock"},
     {"bpf", "pool", "resources", "spans", "streams", "templates", "trace", "tree"},
     {"devices", "limits", "subnet"},
     {"mounts", "uinit"},
     {"arguments", "audit", "cage", "calls", "calls_x86_64", "config", "lifecycle"},
-    {"annotations", "cgroup", "monitors", "unikernels"},
-    {"bundle", "credentials", "delegate", "documents", "hooks", "kvm", "network", "seccomp", "snapshot", "state"},
+    {"annotations", "cgroup", "monitors", "spec", "unikernels"},
+    {"bundle"},
+    {"credentials", "delegate", "documents", "hooks", "kvm", "network", "seccomp", "snapshot", "state"},
     {"agent", "blocks", "storage", "userns"},
     {"image", "knative", "shared", "tsc"},
     {"payload"},

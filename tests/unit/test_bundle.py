@@ -11,9 +11,9 @@ import pytest
 from urunc import bundle, resources
 from urunc._fastpath import Json
 from urunc._record import replace
-from urunc.bundle import Capabilities, Hook, IdMapping, Mount, Namespace, Rlimit, Spec
 from urunc.cage import Cage, Scheduler
 from urunc.errors import SpecError
+from urunc.spec import Capabilities, Hook, IdMapping, Mount, Namespace, Rlimit, Spec
 
 MINIMAL: dict[str, Any] = {"process": {"args": ["sh"], "cwd": "/"}, "root": {"path": "rootfs"}}
 NUMBER_FIELDS = [

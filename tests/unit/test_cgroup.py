@@ -4,9 +4,10 @@ from typing import Any, cast
 
 import pytest
 
-from urunc import bundle, cgroup, devices, limits, resources
+from urunc import cgroup, devices, limits, resources
 from urunc.errors import HostError, SpecError, UruncError
 from urunc.resources import Device, Resources
+from urunc.spec import Namespace
 
 HYBRID = (
     ("name=systemd", "/sys/fs/cgroup/systemd", "/", "/user"),
@@ -29,7 +30,7 @@ class Asked:
     ) -> None:
         self.cgroups_path = path
         self.resources = asked
-        self.namespaces = tuple([bundle.Namespace(type=kind) for kind in namespaces])
+        self.namespaces = tuple([Namespace(type=kind) for kind in namespaces])
 
 
 def operations(layout: Any, path: str = "", asked: Resources = resources.NONE) -> list[Any]:

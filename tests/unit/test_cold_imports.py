@@ -33,6 +33,7 @@ RUNTIME = {
             "_fastpath",
             "annotations",
             "bundle",
+            "spec",
             "cage",
             "config",
             "credentials",

@@ -9,9 +9,9 @@ from tests.unit.test_plan import SPEC
 
 from urunc import cage, credentials, monitors
 from urunc._record import replace
-from urunc.bundle import Capabilities
 from urunc.cage import Cage, MemoryPolicy, Scheduler
 from urunc.errors import SpecError
+from urunc.spec import Capabilities
 
 HEADERS = Path("/usr/include/linux")
 ALL = tuple(f"CAP_{name}" for name in credentials.CAPABILITIES)

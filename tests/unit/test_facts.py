@@ -12,9 +12,9 @@ from tests.unit.test_plan import SPEC, UNIKERNEL
 
 from urunc import _fastpath, facts, image, kvm, monitors
 from urunc._record import replace
-from urunc.bundle import Mount
 from urunc.config import Config, KernelConfig, MonitorConfig
 from urunc.errors import HostError, SpecError, UnikernelError
+from urunc.spec import Mount
 
 QEMU = monitors.load("qemu")
 

@@ -12,7 +12,7 @@ from tests.unit.test_plan import SPEC
 from urunc import hooks
 from urunc._fastpath import Json
 from urunc._record import replace
-from urunc.bundle import Hook
+from urunc.spec import Hook
 
 HOOK = Hook(path="/bin/true", args=("true", "a b"), env=("A=1",), timeout_s=3)
 

@@ -8,12 +8,12 @@ from tests.unit.test_snapshot import THIN
 
 from urunc import machine, monitors, mounts, plan, shared, storage, unikernels
 from urunc._record import replace
-from urunc.bundle import Mount, Rlimit, Spec
 from urunc.config import Config, KernelConfig
 from urunc.errors import SpecError, UnikernelError
 from urunc.facts import Host, Network
 from urunc.monitors import Machine
 from urunc.snapshot import Backing
+from urunc.spec import Mount, Rlimit, Spec
 from urunc.unikernels import Interface
 
 CONFIG = Config(

@@ -18,13 +18,13 @@ from urunc import _fastpath, hooks, machine, monitors, plan, slots, unikernels
 from urunc._fastpath import Json
 from urunc._record import replace
 from urunc.annotations import Unikernel
-from urunc.bundle import Hook, IdMapping, Namespace, Rlimit, Spec
 from urunc.cage import Cage
 from urunc.config import Config, KernelConfig
 from urunc.errors import HostError, SpecError, UnikernelError, UruncError
 from urunc.facts import Host, Network
 from urunc.image import File
 from urunc.slots import NIC_SLOT, NIC_SLOTS
+from urunc.spec import Hook, IdMapping, Namespace, Rlimit, Spec
 
 PLANS = Path(__file__).resolve().parents[1] / "plans"
 HEADER = Path(__file__).resolve().parents[2] / "src" / "_fastpath" / "plan.h"

@@ -6,11 +6,11 @@ import pytest
 from tests.unit.test_plan import SPEC
 
 from urunc._record import replace
-from urunc.bundle import Mount, Namespace, Spec
 from urunc.errors import SpecError
 from urunc.monitors import process
 from urunc.monitors.process import Device, Rootfs
 from urunc.slots import MOUNT_SLOT
+from urunc.spec import Mount, Namespace, Spec
 
 BIND, REC = 4096, 16384
 

@@ -11,8 +11,8 @@ from tests.unit.test_plan import SPEC
 from urunc import _fastpath, hooks, state
 from urunc._fastpath import Json
 from urunc._record import replace
-from urunc.bundle import Hook
 from urunc.errors import StateError
+from urunc.spec import Hook
 
 
 @pytest.fixture

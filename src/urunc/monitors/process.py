@@ -11,7 +11,7 @@ from . import Machine, Monitor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..bundle import Mount, Spec
+    from ..spec import Mount, Spec
 
     Operation = tuple[object, ...]
 
