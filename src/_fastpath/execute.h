@@ -55,6 +55,11 @@ int fp_sandbox_execute(struct fp_sandbox *sandbox, const void *bytes, size_t siz
 /* Take the lock of the container's network namespace (netns.h), which fp_sandbox_execute gives up (link.c). */
 int fp_sandbox_lock_network(struct fp_sandbox *sandbox, struct fp_error *error);
 
+enum { FP_NETWORK_NAME_MAX = 40 };
+
+/* Its path: by what is locked if it is, as the process may have ended and its pid be another's. */
+void fp_sandbox_network(const struct fp_sandbox *sandbox, char ret[FP_NETWORK_NAME_MAX]);
+
 /* From here on the container lives without its maker: urunc-init waits for start.  All descriptors but the pidfd go. */
 int fp_sandbox_release(struct fp_sandbox *sandbox, struct fp_error *error);
 

@@ -6,6 +6,7 @@
 #include "journal.h"
 #include "netns.h"
 #include "network.h"
+#include "process.h"
 #include "state.h"
 #include "tap.h"
 
@@ -27,14 +28,29 @@ static int note(struct fp_sandbox *sandbox, int netlink, const char *interface, 
 /* Some client may hold the lock for ever, but not ours: whatever we do in there is done in milliseconds. */
 enum { LOCK_TIMEOUT_MS = 20000 };
 
+void fp_sandbox_network(const struct fp_sandbox *sandbox, char ret[FP_NETWORK_NAME_MAX])
+{
+    if (sandbox->network_lock >= 0)
+        snprintf(ret, FP_NETWORK_NAME_MAX, "/proc/self/fd/%d", sandbox->network_lock);
+    else
+        snprintf(ret, FP_NETWORK_NAME_MAX, "/proc/%d/ns/net", (int)sandbox->pid);
+}
+
 int fp_sandbox_lock_network(struct fp_sandbox *sandbox, struct fp_error *error)
 {
-    char path[64];
-    snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)sandbox->pid);
+    char path[FP_NETWORK_NAME_MAX];
+    fp_sandbox_network(sandbox, path);
     if (sandbox->network_lock >= 0)
         return 0;
-    sandbox->network_lock = fp_netns_lock(path, LOCK_TIMEOUT_MS, error);
-    return sandbox->network_lock < 0 ? -1 : 0;
+    _cleanup_close_ int lock = fp_netns_lock(path, LOCK_TIMEOUT_MS, error);
+    struct fp_process process;
+    if (lock < 0)
+        return -1;
+    /* of a start, whose process may have ended meanwhile: what is held is the namespace of whoever has the pid now */
+    if (!fp_process_stat(sandbox->pid, &process) || process.start_time != sandbox->start_time)
+        return fp_fail_with(error, ESRCH, "lock network namespace", "the container has stopped");
+    sandbox->network_lock = fp_take_fd(&lock);
+    return 0;
 }
 
 int fp_vhost_net_open(struct fp_sandbox *sandbox, int64_t slot, struct fp_error *error)
@@ -80,9 +96,9 @@ int fp_link_create(struct fp_sandbox *sandbox, const struct fp_operation *operat
 {
     const union fp_argument *argument = operation->arguments;
     const char *tap = argument[1].text, *interface = argument[2].text;
-    char path[64], made[FP_DEVICE_NAME_MAX], id[FP_PATH_MAX];
+    char path[FP_NETWORK_NAME_MAX], made[FP_DEVICE_NAME_MAX], id[FP_PATH_MAX];
     int netlink, tun;
-    snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)sandbox->pid);
+    fp_sandbox_network(sandbox, path);
     if (fp_netns_open(path, &netlink, &tun, error) < 0)
         return -1;
     _cleanup_close_ int netlink_guard = netlink;

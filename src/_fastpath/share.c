@@ -106,8 +106,8 @@ static int set_up(int netlink, const struct share *share, struct fp_error *error
 static int make(struct fp_sandbox *sandbox, struct share *share, int netlink, int tun,
                 const struct fp_tap_options *options, struct fp_error *error)
 {
-    char path[64], made[FP_DEVICE_NAME_MAX];
-    snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)sandbox->pid);
+    char path[FP_NETWORK_NAME_MAX], made[FP_DEVICE_NAME_MAX];
+    fp_sandbox_network(sandbox, path);
     _cleanup_close_ int netfilter = fp_netns_netfilter(path, error);
     if (netfilter < 0 || refuse_taken(netlink, share, error) < 0 || fp_rules_clean(netfilter, error) < 0 ||
         fp_rules_destroy(netfilter, &share->tap.owner, error) < 0 || /* of a start that was killed */
@@ -125,7 +125,7 @@ static int make(struct fp_sandbox *sandbox, struct share *share, int netlink, in
 int fp_share_create(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error)
 {
     const union fp_argument *argument = operation->arguments;
-    char path[64], id[FP_PATH_MAX];
+    char path[FP_NETWORK_NAME_MAX], id[FP_PATH_MAX];
     int netlink, tun;
     struct share share = {.tap = {.tap = argument[1].text,
                                   .interface = (int)argument[3].integer,
@@ -135,7 +135,7 @@ int fp_share_create(struct fp_sandbox *sandbox, const struct fp_operation *opera
                           .interface = argument[2].text};
     struct fp_tap_options options = {
         .uid = argument[5].integer, .gid = FP_TAP_ANY_ID, .persist = true, .vnet_header = (int)argument[6].integer};
-    snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)sandbox->pid);
+    fp_sandbox_network(sandbox, path);
     if (read_numbers(&argument[7], &share, error) < 0 || fp_netns_open(path, &netlink, &tun, error) < 0)
         return -1;
     _cleanup_close_ int netlink_guard = netlink;
