@@ -138,7 +138,8 @@ def test_statistics_are_of_the_guests_work(view: View, spinning: Make) -> None:
         assert 1 == second["pids"]["current"]
         assert sum(second["cpu"]["usage"]["percpu"]) >= second["cpu"]["usage"]["total"] - 1_000_000_000
         assert 4096 <= second["memory"]["usage"]["usage"] <= second["memory"]["usage"]["max"]
-        assert second["memory"]["raw"]["total_rss"] > 0
+        # version 1 adds up what few pages there are only now and then (mm/memcontrol.c, FLUSH_TIME: every 2 s)
+        until(lambda: stats(view)["memory"]["raw"]["total_rss"] > 0, "the kernel adds up the guest's pages")
 
 
 def test_statistics_of_memory_grow_with_the_guests(view: View, spinning: Make) -> None:
