@@ -1,4 +1,4 @@
-"""SIGKILL at a random instant of a random command, to it, to its session or to one process of its making.
+"""SIGKILL at a random instant of a random command: to it, its session, a process of its making or one of the container.
 
 Whatever that was: what is left has a status, `delete --force` removes all of it, and the id can be used again.
 """
@@ -8,7 +8,8 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from tests.container import (
 )
 from tests.e2e.lan import FOR_EVER, SPT, Lan
 from tests.guests import build, spt_build
+from tests.torture import kinds as others
 from tests.torture.rounds import ROUNDS, SEED
 
 pytestmark = [
@@ -37,7 +39,7 @@ pytestmark = [
 ]
 
 VERBS = ("create", "start", "kill", "delete")
-VICTIMS = ("runtime", "session", "child")
+VICTIMS = ("runtime", "session", "child", "container")
 STATUSES = ("gone", "creating", "created", "running", "paused", "stopped")
 MOUNTS = [
     {"destination": "/proc", "type": "proc", "source": "proc"},
@@ -46,25 +48,36 @@ MOUNTS = [
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of container: its bundle, how often it is taken, and what its namespace looks like without it."""
+class Kind(others.Kind):
+    """A kind of container, and how often it is taken."""
 
-    bundle: Path
-    weight: int
-    before: Callable[[], object] = lambda: None
+    weight: int = 1
 
 
 @pytest.fixture
-def lan() -> Iterator[Lan]:
+def stack() -> Iterator[ExitStack]:
+    """What kinds of containers need of the host, which goes after the containers."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def urunc(stack: ExitStack, urunc: Runtime) -> Runtime:
+    """A runtime whose containers are gone before the host's things are."""
+    return urunc
+
+
+def lan_of(stack: ExitStack) -> Lan:
     made = Lan()
+    stack.callback(made.remove)
     made.usual()
-    yield made
-    made.remove()
+    return made
 
 
 @pytest.fixture
-def kinds(urunc: Runtime, lan: Lan, hello: Path) -> dict[str, Kind]:
+def kinds(stack: ExitStack, urunc: Runtime, hello: Path) -> dict[str, Kind]:
     """One for each thing that a container can leave behind."""
+    lan = lan_of(stack)
     cache = build.default_cache()
     waiting = {"guest": spt_build.build(cache)["wait"]}
     nap = {"path": "/bin/sh", "args": ["sh", "-c", "sleep 0.01"], "env": ["PATH=/bin:/usr/bin"]}
@@ -88,13 +101,21 @@ def kinds(urunc: Runtime, lan: Lan, hello: Path) -> dict[str, Kind]:
     busybox = {"bin/busybox": Path("/bin/busybox")}
     sleep = ("/bin/busybox", "sleep", "1000")
     station = {"guest": build.station(cache)}
-    return {
-        "guest": Kind(make("guest", waiting, SPT, "sleep"), 4),
-        "hooks": Kind(make("hooks", waiting, SPT, "sleep", hooks={stage: [nap] for stage in stages}), 3),
-        "network": Kind(make("network", station, SPT, FOR_EVER, linux={"namespaces": joined}), 4, lan.state),
-        "process": Kind(make("process", busybox, {}, *sleep, mounts=MOUNTS), 2),
-        "qemu": Kind(make("qemu", {"hello": hello}, qemu, "/app", "exit=halt"), 1),
+    network = make("network", station, SPT, FOR_EVER, linux={"namespaces": joined})
+    button = qemu | {"stop": "powerdown"}
+    made: dict[str, tuple[int, others.Kind | None]] = {
+        "guest": (4, others.Kind(make("guest", waiting, SPT, "sleep"))),
+        "hooks": (3, others.Kind(make("hooks", waiting, SPT, "sleep", hooks={stage: [nap] for stage in stages}))),
+        "network": (4, others.Kind(network, lan.state)),
+        "process": (2, others.Kind(make("process", busybox, {}, *sleep, mounts=MOUNTS))),
+        "qemu": (1, others.Kind(make("qemu", {"hello": hello}, qemu, "/app", "exit=halt"))),
+        "button": (1, others.Kind(make("button", {"hello": hello}, button, "/app", "exit=halt"))),
+        "borrowed": (2, others.borrowed(urunc, "borrowed")),
+        "joined": (2, others.joined(urunc, "joined", stack)),
+        "shared": (4, others.shared(urunc, "shared", lan_of(stack))),
+        "device": (2, others.device(urunc, "device", hello, stack)),
     }
+    return {name: Kind(kind.bundle, kind.before, weight) for name, (weight, kind) in made.items() if kind}
 
 
 def descendants(pid: int) -> list[int]:
@@ -122,12 +143,14 @@ def of_session(session: int) -> list[int]:
     return found
 
 
-def strike(victim: str, command: int, chance: random.Random) -> str:
+def strike(victim: str, command: int, container: int, chance: random.Random) -> str:
     """Kill; return whom, "nobody" if the command had ended by itself."""
     if process_state(command) in ("", "Z"):
         return "nobody"
     below = descendants(command)
-    if victim == "child" and below:
+    if victim == "container" and container:
+        targets = [chance.choice([container, *descendants(container)])]
+    elif victim == "child" and below:
         targets = [chance.choice(below)]
     elif victim == "session":
         targets = of_session(command)
@@ -147,6 +170,7 @@ class Storm:
     def __init__(self, urunc: Runtime, kinds: dict[str, Kind], seed: int) -> None:
         self.urunc, self.kinds, self.chance = urunc, kinds, random.Random(seed)
         self.struck: Counter[str] = Counter()
+        self.loops = loops(urunc.directory)  # the device of a kind
         self.files = {name: tree(kind.bundle) for name, kind in kinds.items()}
         self.clean = {name: kind.before() for name, kind in kinds.items()}
         for kind in kinds.values():
@@ -179,6 +203,7 @@ class Storm:
         for before in VERBS[: VERBS.index(verb)]:
             if before != "kill" or self.chance.random() < 0.5:
                 self.urunc.good(*self.words(before, bundle))
+        container = 0 if verb == "create" else int(self.urunc.state()["pid"])
         delay_s = self.chance.uniform(0, self.whole_s[name][verb])
         what = f"{victim} of {verb} of {name} after {delay_s * 1000:.2f} ms"
         with (self.urunc.directory / "struck").open("wb") as output:
@@ -186,7 +211,7 @@ class Storm:
                 self.urunc.words(*self.words(verb, bundle)), stdout=output, stderr=output, start_new_session=True
             )
             time.sleep(delay_s)  # the instant itself is what is tried
-            hit = strike(victim, command.pid, self.chance)
+            hit = strike(victim, command.pid, container, self.chance)
             status = command.wait(60)
         self.struck[f"{verb} {hit}"] += 1
         # the machine is not always as fast as it was: the span follows what is hit and what is missed
@@ -206,7 +231,7 @@ class Storm:
         assert [] == self.urunc.remains(), what
         assert self.clean[name] == self.kinds[name].before(), what
         assert self.files[name] == tree(self.kinds[name].bundle), what
-        assert [] == loops(self.urunc.directory), what
+        assert self.loops == loops(self.urunc.directory), what
 
     def again(self, name: str, what: str) -> None:
         """The id can be used, and leaves nothing either."""

@@ -8,6 +8,7 @@ import errno
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -27,7 +28,9 @@ from tests.container import (
 )
 from tests.e2e.lan import FOR_EVER, SPT, Lan
 from tests.guests import build
-from tests.torture.rounds import ROUNDS
+from tests.torture import kinds
+from tests.torture.kinds import Kind
+from tests.torture.rounds import ROUNDS, SEED
 
 pytestmark = [
     pytest.mark.torture,
@@ -61,14 +64,6 @@ class Fault:
         return ["prlimit", f"--locks={value}:unlimited", *words]
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A bundle, and what else there is to be as it was."""
-
-    bundle: Path
-    before: Callable[[], object] = lambda: None
-
-
 @pytest.fixture(scope="module")
 def program() -> Path:
     subprocess.run([REPOSITORY / "ci" / "build", "--faults"], check=True)
@@ -76,7 +71,14 @@ def program() -> Path:
 
 
 @pytest.fixture
-def runtime(program: Path, tmp_path: Path, subreaper: None) -> Iterator[Runtime]:
+def stack() -> Iterator[ExitStack]:
+    """What a kind of container needs of the host, which goes after its containers."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def runtime(program: Path, tmp_path: Path, subreaper: None, stack: ExitStack) -> Iterator[Runtime]:
     runtime = Runtime(program, tmp_path)
     runtime.allow_process_monitor()
     with runtime.emptied():
@@ -145,6 +147,23 @@ def machine(runtime: Runtime, lan: Lan, hello: Path) -> Kind:
 
 
 KINDS = {"guest": guest, "process": program_of_the_host, "qemu": machine}
+# what differs in them is little: the short form takes a part of the places, beginning with another one for each seed
+MORE_KINDS = ("borrowed", "joined", "shared", "device")
+STRIDE = 1 if LONG else 5
+
+
+def another(runtime: Runtime, lan: Lan, hello: Path, stack: ExitStack, name: str) -> Kind:
+    """A kind of containers that have to do with what is the host's, or another container's."""
+    makers: dict[str, Callable[[], Kind | None]] = {
+        "borrowed": lambda: kinds.borrowed(runtime, name),
+        "joined": lambda: kinds.joined(runtime, name, stack),
+        "shared": lambda: kinds.shared(runtime, name, lan),
+        "device": lambda: kinds.device(runtime, name, hello, stack),
+    }
+    made = makers[name]()
+    if made is None:
+        pytest.skip("no loop device can be made here")
+    return made
 
 
 def check_clean(runtime: Runtime, kind: Kind, clean: object, what: str) -> None:
@@ -183,7 +202,7 @@ def attempt(runtime: Runtime, kind: Kind, clean: object, fault: Fault) -> str:
     return f"{verb}: {said.partition('msg=')[2]}"
 
 
-def points(runtime: Runtime, kind: Kind) -> Iterator[str]:
+def points(runtime: Runtime, kind: Kind, stride: int = 1) -> Iterator[str]:
     """Every call of both processes; the long form takes every errno, before and after, the short one of each place."""
     clean, turn = kind.before(), count()
 
@@ -197,7 +216,7 @@ def points(runtime: Runtime, kind: Kind) -> Iterator[str]:
         return [said or attempt(runtime, kind, clean, Fault(side, number, not first.after, error))]
 
     for side in (CALLER, INIT):
-        for number in range(MOST):
+        for number in range(SEED % stride, MOST, stride):
             found = struck(side, number)
             if not any(found):
                 break
@@ -219,3 +238,46 @@ def test_an_operation_that_fails_leaves_nothing_and_says_which_it_was(
     assert any(line.startswith("start") for line in said)
     for step in ("clone", "pivot_root", "record", "journal", "commit", "exec", "user"):
         assert any(step in line for line in said), f"{step} has never failed"
+
+
+@pytest.mark.parametrize("name", MORE_KINDS)
+def test_what_is_not_the_containers_own_is_as_it_was_whatever_fails(
+    runtime: Runtime, lan: Lan, hello: Path, stack: ExitStack, name: str
+) -> None:
+    """Mount namespaces that are the caller's or another's, rules in a pod's network, a device of the host."""
+    kind = another(runtime, lan, hello, stack, name)
+    runtime.create(kind.bundle)
+    runtime.good("delete", "--force", "c")
+
+    assert list(points(runtime, kind, STRIDE))
+
+
+@pytest.mark.parametrize("name", ["borrowed", "program"])
+def test_an_exec_that_fails_leaves_the_container_as_it_is(runtime: Runtime, lan: Lan, hello: Path, name: str) -> None:
+    """Whatever fails: the error names the step, and nobody but the container's process is there."""
+    kind = kinds.borrowed(runtime, name) if name == "borrowed" else program_of_the_host(runtime, lan, hello)
+    pid = runtime.running(kind.bundle)
+    turn = count()
+
+    def failed(side: int, number: int, *, after: bool) -> bool:
+        fault = Fault(side, number, after, ERRORS[next(turn) % len(ERRORS)])
+        ended = runtime.run(fault.command(runtime.words("exec", "c", "/bin/busybox", "true")))
+        said, reason = runtime.unwarned(ended.stderr), os.strerror(fault.error)
+        until(lambda: [pid] == orphans(), f"{fault}: the end of what was executed")
+        assert "running" == runtime.status(), fault
+        if ended.returncode == 0:
+            return False
+        assert 255 == ended.returncode, f"{fault}: {said}"
+        assert 1 == said.count("\n"), f"{fault}: {said}"
+        assert f"{'after' if after else 'before'}: {reason[:1].lower()}{reason[1:]}" in said, f"{fault}: {said}"
+        return True
+
+    stride, struck = STRIDE // 2 + 1, 0
+    for side in (CALLER, INIT):
+        for number in range(SEED % stride, MOST, stride):
+            both = [failed(side, number, after=after) for after in (False, True)]
+            struck += sum(both)
+            if not any(both):
+                break
+
+    assert struck > 5, "hardly anything has failed: nothing was tried"

@@ -5,6 +5,7 @@ import random
 import signal
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -116,20 +117,62 @@ def test_of_two_starts_one_wins(urunc: Runtime, path: Path) -> None:
         check_nothing_left(urunc)
 
 
-@pytest.mark.parametrize("pair", ["create kill", "create delete", "start delete", "start kill", "delete delete"])
+# first command -> how the container is that it finds
+BEFORE: dict[str, Callable[[Runtime, Path], object]] = {
+    "create": lambda urunc, path: None,
+    "start": Runtime.create,
+    "delete": Runtime.create,
+    "update": Runtime.running,
+    "exec": Runtime.running,
+    "pause": Runtime.running,
+    "resume": Runtime.paused,
+}
+PAIRS = ("create kill", "create delete", "start delete", "start kill", "delete delete")
+LIVING_PAIRS = ("update delete", "update kill", "pause delete", "pause kill", "resume delete", "pause resume")
+EXEC_PAIRS = ("exec delete", "exec kill")
+
+
+@pytest.fixture
+def program(urunc: Runtime, tmp_path: Path) -> Path:
+    """A bundle of the process monitor, the only one that something can be executed in."""
+    urunc.allow_process_monitor()
+    config = merged(CONFIG, {"process": {"args": ["/bin/busybox", "sleep", "1000"]}})
+    return write_bundle(tmp_path / "p", {"bin/busybox": Path("/bin/busybox")}, config)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
 def test_commands_that_overtake_each_other(urunc: Runtime, path: Path, pair: str) -> None:
     """Whoever is first: each succeeds or says in one line why not, and one delete --force removes all there is."""
+    overtaken(urunc, path, pair, RACES)
+
+
+@pytest.mark.parametrize("pair", LIVING_PAIRS)
+def test_what_changes_a_container_is_overtaken(urunc: Runtime, path: Path, pair: str) -> None:
+    overtaken(urunc, path, pair, RACES // 2)
+
+
+@pytest.mark.parametrize("pair", EXEC_PAIRS)
+def test_what_is_executed_in_a_container_is_overtaken(urunc: Runtime, program: Path, pair: str) -> None:
+    """It ends with the container, and is not left behind."""
+    overtaken(urunc, program, pair, RACES // 2)
+
+
+def overtaken(urunc: Runtime, path: Path, pair: str, races: int) -> None:
+    """Give the second command of `pair` a while after the first."""
     first, second = pair.split()
     words = {
         "create": ("create", "--bundle", path, "c"),
         "start": ("start", "c"),
         "kill": ("kill", "c", "KILL"),
         "delete": ("delete", "--force", "c"),
+        "update": ("update", "--pids-limit", "50", "c"),
+        "pause": ("pause", "c"),
+        "resume": ("resume", "c"),
+        "exec": ("exec", "c", "/bin/busybox", "true"),
     }
     call, chance = Caller(urunc), random.Random(SEED)
-    for number in range(RACES):
-        if first != "create":
-            urunc.create(path)
+    for number in range(races):
+        BEFORE[first](urunc, path)
         delay_s = chance.uniform(0, 0.03)
 
         def later(delay_s: float = delay_s) -> Result:
@@ -140,9 +183,10 @@ def test_commands_that_overtake_each_other(urunc: Runtime, path: Path, pair: str
             one, two = threads.submit(call, *words[first]), threads.submit(later)
             ended = [one.result(), two.result()]
         for command in ended:
-            said = command.stderr.count("\n")
-            assert said == (1 if command.returncode else 0), f"round {number}: {command.args}: {command.stderr}"
-            assert "internal error" not in command.stderr
+            said, status = urunc.unwarned(command.stderr), command.returncode
+            killed = command.args[0] == "exec" and status == 128 + signal.SIGKILL  # the status of the program
+            assert said.count("\n") == (1 if status and not killed else 0), f"round {number}: {command.args}: {said}"
+            assert "internal error" not in said
         urunc.good("delete", "--force", "c")
         assert "gone" == urunc.status()
         check_nothing_left(urunc)
