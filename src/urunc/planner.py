@@ -145,10 +145,10 @@ def _create(request: Request, connection: socket.socket) -> None:
     """Make the container; ValueError for one that is none of the ordinary case."""
     with Wanted(request) as wanted:
         spec = wanted.spec
-        hooks = (spec.prestart, spec.create_runtime, spec.create_container, spec.start_container)
+        # hooks of create are run by who was called, and once: what has failed by them is not to be tried again without
+        hooks = (spec.prestart, spec.create_runtime, spec.create_container)
         if wanted.unikernel is None or any(hooks) or wanted.config.timestamps:
-            # hooks are run by who was called, and an ordinary container is another runtime's
-            raise ValueError(f"{request.id} has hooks or timestamps, or is an ordinary container")
+            raise ValueError(f"{request.id} has hooks of create or timestamps, or is an ordinary container")
         if spec.cgroups_path[:1] != "/" and not _shares_cgroups(connection):
             raise ValueError(f"{request.id} gets its cgroups where its caller is, which is elsewhere")
         prepared = wanted.prepare()

@@ -101,18 +101,22 @@ def test_what_the_planner_refuses_says_why_as_ever(urunc: Private, make: Make) -
     assert "gone" == urunc.status()
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"hooks": {"createRuntime": [{"path": "/bin/true"}]}},
-        {"hooks": {"startContainer": [{"path": "/bin/true"}]}},
-    ],
-)
-def test_containers_with_hooks_are_made_without_it(urunc: Private, make: Make, changes: dict[str, object]) -> None:
-    create(urunc, make("hello", **changes))
+@pytest.mark.parametrize("stage", ["prestart", "createRuntime", "createContainer"])
+def test_containers_with_hooks_of_create_are_made_without_it(urunc: Private, make: Make, stage: str) -> None:
+    create(urunc, make("hello", hooks={stage: [{"path": "/bin/true"}]}))
 
     assert "refused" in urunc.said()[0]
     assert "created" == urunc.status()
+
+
+def test_hooks_of_start_are_run_by_the_start_of_a_container_by_the_planner(urunc: Private, make: Make) -> None:
+    """And a container is not started when one of them fails."""
+    create(urunc, make("hello", hooks={"startContainer": [{"path": "/none"}]}))
+    started = urunc("start", "c")
+
+    assert ["urunc planner: made"] == urunc.said()
+    assert 1 == started.returncode
+    assert "/none" in started.stderr
 
 
 def test_options_that_the_planner_does_not_have_are_honoured_without_it(urunc: Private, make: Make) -> None:
