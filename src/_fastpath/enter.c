@@ -10,6 +10,7 @@
 #include "hook.h"
 #include "kernel.h"
 #include "protocol.h"
+#include "pty.h"
 #include "rootfs.h"
 #include "scratch.h"
 #include "sector.h"
@@ -195,6 +196,8 @@ int fp_enter_operation(const struct fp_operation *operation, int *slots, struct 
         return set_oom_score_adj(argument[0].integer, error);
     case FP_OP_TERMINAL:
         return take_terminal(slots, argument[0].integer, error);
+    case FP_OP_ROOTFS_TERMINAL:
+        return fp_rootfs_terminal(slots, operation, error);
     case FP_OP_ROOTFS:
     case FP_OP_MOUNT:
     case FP_OP_ROOTFS_NODE:

@@ -110,6 +110,7 @@ static bool slot_holds(const struct fp_operation *operation)
     switch (operation->code) {
     case FP_OP_CLONE_TREE:
     case FP_OP_CLONE_FILE:
+    case FP_OP_SOURCE:
     case FP_OP_CONTROL:
     case FP_OP_VHOST_NET:
     case FP_OP_NOWHERE:
@@ -119,6 +120,7 @@ static bool slot_holds(const struct fp_operation *operation)
     case FP_OP_ATTACH_BELOW:
     case FP_OP_CLAIM:
     case FP_OP_TERMINAL:
+    case FP_OP_ROOTFS_TERMINAL:
     case FP_OP_NAMESPACE:
     case FP_OP_OTHER_ROOT:
     case FP_OP_LEAVE_MOUNTS:

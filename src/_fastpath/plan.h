@@ -29,13 +29,16 @@
     X(SYMLINK, "symlink", "ss")        /* target, path in the root */                                                  \
     X(NODE, "node", "siii")            /* path in the root, mode with S_IFCHR or S_IFBLK, major, minor */              \
     X(CLONE_TREE, "clone_tree", "isi") /* slot, host directory, attributes (MOUNT_ATTR_*): recursive, detached */      \
+    X(SOURCE, "source", "isi")         /* slot, host path, 1: all that is mounted below: what a mount binds */         \
     X(CLONE_FILE, "clone_file", "ii")  /* slot (becomes a detached mount of what it was), the same */                  \
     X(INITRD, "initrd", "sni") /* path in the root, slots of archives to begin with, 1: without the last trailer */    \
-    X(INITRD_FILE, "initrd_file", "ssib") /* path in the root, name in it, mode, content */                            \
-    X(INITRD_TREE, "initrd_tree", "sss")  /* path in the root, name in it ("": what is below), path on the host */     \
-    X(INITRD_UINIT, "initrd_uinit", "ss") /* path in the root, name in it: uinit, to be the guest's init */            \
-    X(INITRD_END, "initrd_end", "s")      /* path in the root */                                                       \
-    X(CONSOLE, "console", "isiiii")       /* slot for the slave, console socket, rows, columns, uid, gid */            \
+    X(INITRD_FILE, "initrd_file", "ssib")    /* path in the root, name in it, mode, content */                         \
+    X(INITRD_TREE, "initrd_tree", "sss")     /* path in the root, name in it ("": what is below), path on the host */  \
+    X(INITRD_UINIT, "initrd_uinit", "ss")    /* path in the root, name in it: uinit, to be the guest's init */         \
+    X(INITRD_END, "initrd_end", "s")         /* path in the root */                                                    \
+    X(CONSOLE, "console", "isiiii")          /* slot for the slave, console socket, rows, columns, uid, gid */         \
+    X(CONSOLE_SOCKET, "console_socket", "s") /* the console socket, for a terminal that urunc-init makes:              \
+                                                FP_SLOT_CONSOLE */                                                     \
     X(COPY, "copy", "isi") /* slot (used up), path in the root, mode: what outlives the file system it is on */        \
     X(SNAPSHOT, "snapshot", "iisssss") /* major, minor, mount point, source, type, options of mount and of file        \
                                           system: what start is to unmount */                                          \
@@ -53,11 +56,12 @@
     X(ATTACH, "attach", "is")                   /* slot, path in the root: an existing file or directory */            \
     X(ATTACH_BELOW, "attach_below", "iss")      /* the same; path in what is attached there, which it cannot leave */  \
     X(ROOTFS, "rootfs", "s")   /* path: the container's own, for the process monitor; in FP_SLOT_ROOT */               \
-    X(MOUNT, "mount", "sssns") /* source, path, type; MS_* and FP_COPY_UP, attributes to set, to clear, the same for   \
+    X(MOUNT, "mount", "sssns") /* source, path, type; MS_* and FP_* below, attributes to set, to clear, the same for   \
                                   all below, propagations; options */                                                  \
-    X(ROOTFS_NODE, "rootfs_node", "siiiii") /* path, mode, major, minor, uid, gid */                                   \
-    X(ROOTFS_LINK, "rootfs_link", "ss")     /* target, path */                                                         \
-    X(ROOTFS_CONSOLE, "rootfs_console", "") /* the terminal as /dev/console too */                                     \
+    X(ROOTFS_NODE, "rootfs_node", "siiiii")        /* path, mode, major, minor, uid, gid */                            \
+    X(ROOTFS_LINK, "rootfs_link", "ss")            /* target, path */                                                  \
+    X(ROOTFS_TERMINAL, "rootfs_terminal", "isiii") /* slot for the slave, ptmx of a devpts, rows, columns, uid */      \
+    X(ROOTFS_CONSOLE, "rootfs_console", "")        /* the terminal as /dev/console too */                              \
     X(MASK, "mask", "s")                                                                                               \
     X(READ_ONLY_PATH, "read_only_path", "s")                                                                           \
     X(SYSCTL, "sysctl", "ss") /* path below /proc/sys, value */                                                        \
@@ -132,11 +136,16 @@ enum {
     FP_SLOT_ROOT = 0,
     FP_SLOT_DENIED = 23, /* of the file that the companion notes a denied system call in */
     FP_SLOT_TIME = 27,   /* of a time namespace to join */
+    FP_SLOT_CONSOLE = 61,
     FP_SLOT_LISTENER = 62,
     FP_SLOT_COUNT = 64,
 };
 
-#define FP_COPY_UP (INT64_C(1) << 32) /* of a mount: what it hides is copied into it */
+/* Of a mount, beside MS_*: what it hides is copied into it; its source is a path in the rootfs, where mounts before it
+ * are to be seen; the slot of its source (operation `source`), 0 for none. */
+#define FP_COPY_UP            (INT64_C(1) << 32)
+#define FP_IN_ROOTFS          (INT64_C(1) << 33)
+#define FP_SOURCE_SLOT(flags) ((flags) >> 40 & (FP_SLOT_COUNT - 1))
 
 #define FP_PLAN_MAGIC 0x4e4c5055u /* "UPLN" */
 

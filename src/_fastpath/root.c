@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -146,6 +147,23 @@ static int open_lock_file(struct fp_sandbox *sandbox, int64_t slot, const char *
     return 0;
 }
 
+/* For a container whose root may not reach it.  What it mounts there must not come to the host. */
+static int clone_source(struct fp_sandbox *sandbox, const union fp_argument *argument, struct fp_error *error)
+{
+    const char *path = argument[1].text;
+    int *slot = &sandbox->slots[argument[0].integer];
+    const struct fp_mount_attr slave = {.propagation = MS_SLAVE};
+    const unsigned recursive = argument[2].integer ? FP_AT_RECURSIVE : 0;
+    _cleanup_close_ int tree = fp_open_tree(AT_FDCWD, path, FP_OPEN_TREE_CLONE | O_CLOEXEC | recursive);
+    if (tree < 0)
+        return fp_fail(error, "error mounting", path);
+    if (syscall(SYS_mount_setattr, tree, "", FP_AT_EMPTY_PATH | recursive, &slave, sizeof(slave)) < 0)
+        return fp_fail(error, "mount_setattr", path);
+    fp_close_guard(slot);
+    *slot = fp_take_fd(&tree);
+    return 0;
+}
+
 int fp_root_operation(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error)
 {
     const union fp_argument *argument = operation->arguments;
@@ -167,6 +185,8 @@ int fp_root_operation(struct fp_sandbox *sandbox, const struct fp_operation *ope
         return create_node(root, operation, error);
     case FP_OP_CLONE_TREE:
         return clone_mount(sandbox, argument[0].integer, argument[1].text, argument[2].integer, error);
+    case FP_OP_SOURCE:
+        return clone_source(sandbox, argument, error);
     case FP_OP_CLONE_FILE:
         return clone_mount(sandbox, argument[0].integer, NULL, argument[1].integer, error);
     case FP_OP_INITRD:
@@ -195,6 +215,8 @@ int fp_root_operation(struct fp_sandbox *sandbox, const struct fp_operation *ope
         return fp_denied_create(sandbox, operation, error);
     case FP_OP_CONSOLE:
         return fp_console_create(sandbox, operation, error);
+    case FP_OP_CONSOLE_SOCKET:
+        return fp_console_connect(sandbox, argument[0].text, error);
     default:
         return fp_fail_with(error, EINVAL, "plan", fp_operation_table[operation->code].name);
     }

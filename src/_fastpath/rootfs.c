@@ -6,6 +6,7 @@
 #include "cleanup.h"
 #include "copy_up.h"
 #include "kernel.h"
+#include "rootfs_path.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -19,49 +20,6 @@ enum { PATH_SIZE = 4096 };
 
 /* The numbers of an operation `mount`. */
 enum { FLAGS, SET, CLEAR, RECURSIVE_SET, RECURSIVE_CLEAR, PROPAGATIONS };
-
-static int open_in(int root, const char *path, int flags)
-{
-    struct fp_open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC), .resolve = FP_RESOLVE_IN_ROOT};
-    while (*path == '/')
-        path++;
-    return fp_openat2(root, *path ? path : ".", &how);
-}
-
-/* The directory that `path` is in, made where it is missing; `*ret_name` points into `path`. */
-static int open_parent(int root, const char *path, const char **ret_name);
-
-/* What `path` is, made as a directory or an empty file where there is nothing. */
-static int open_or_make(int root, const char *path, bool directory)
-{
-    int found = open_in(root, path, O_PATH);
-    if (found >= 0 || errno != ENOENT)
-        return found;
-    const char *name;
-    _cleanup_close_ int parent = open_parent(root, path, &name);
-    if (parent < 0)
-        return -1;
-    _cleanup_close_ int file = -1;
-    if (directory ? mkdirat(parent, name, 0755) < 0
-                  : (file = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644)) < 0)
-        return -1;
-    return open_in(root, path, O_PATH);
-}
-
-static int open_parent(int root, const char *path, const char **ret_name)
-{
-    char parent[PATH_SIZE];
-    const char *slash = strrchr(path, '/');
-    *ret_name = slash ? slash + 1 : path;
-    size_t length = slash ? (size_t)(slash - path) : 0;
-    if (length >= sizeof(parent)) {
-        errno = ENAMETOOLONG;
-        return -1;
-    }
-    memcpy(parent, path, length);
-    parent[length] = '\0';
-    return open_or_make(root, parent, true);
-}
 
 static int set_attributes(int mount, unsigned flags, uint64_t set, uint64_t clear, uint64_t propagation)
 {
@@ -85,26 +43,38 @@ static int adjust(int mount, const int64_t *numbers, uint64_t count)
     return 0;
 }
 
-static int fail_mount(struct fp_error *error, const char *source, const char *target, const char *at)
+static int fail_mount(struct fp_error *error, const char *source, const char *target, bool missing)
 {
     int number = errno;
     char words[FP_PATH_MAX];
-    snprintf(words, sizeof(words), "\"%s\" to rootfs at \"%s\"%s%s", source, target, at ? ": stat " : "", at ? at : "");
+    snprintf(words, sizeof(words), "\"%s\" to rootfs at \"%s\"%s%s", source, target, missing ? ": stat " : "",
+             missing ? source : "");
     return fp_fail_with(error, number, "error mounting", words);
 }
 
-static int bind_mount(int root, const union fp_argument *argument, struct fp_error *error)
+/* A detached mount of what is bound: as the caller has opened it, or by its path. */
+static int open_source(int *slots, const char *source, int64_t flags)
+{
+    int *slot = &slots[FP_SOURCE_SLOT(flags)];
+    if (slot != &slots[FP_SLOT_ROOT] && *slot >= 0)
+        return fp_take_fd(slot);
+    _cleanup_close_ int file =
+        flags & FP_IN_ROOTFS ? fp_rootfs_open(slots[FP_SLOT_ROOT], source, O_PATH) : open(source, O_PATH | O_CLOEXEC);
+    const unsigned recursive = flags & MS_REC ? FP_AT_RECURSIVE : 0;
+    return file < 0 ? -1 : fp_open_tree(file, "", FP_OPEN_TREE_CLONE | O_CLOEXEC | FP_AT_EMPTY_PATH | recursive);
+}
+
+static int bind_mount(int *slots, const union fp_argument *argument, struct fp_error *error)
 {
     const char *source = argument[0].text, *path = argument[1].text;
     const int64_t *numbers = fp_numbers(&argument[3]);
     struct stat status;
-    if (stat(source, &status) < 0)
-        return fail_mount(error, source, path, source);
-    _cleanup_close_ int target = open_or_make(root, path, S_ISDIR(status.st_mode));
-    unsigned recursive = numbers[FLAGS] & MS_REC ? FP_AT_RECURSIVE : 0;
-    _cleanup_close_ int tree = fp_open_tree(AT_FDCWD, source, FP_OPEN_TREE_CLONE | O_CLOEXEC | recursive);
-    if (target < 0 || tree < 0 || adjust(tree, numbers, argument[3].count) < 0 || fp_move_mount_to(tree, target) < 0)
-        return fail_mount(error, source, path, NULL);
+    _cleanup_close_ int tree = open_source(slots, source, numbers[FLAGS]);
+    if (tree < 0 || fstat(tree, &status) < 0)
+        return fail_mount(error, source, path, true);
+    _cleanup_close_ int target = fp_rootfs_make(slots[FP_SLOT_ROOT], path, S_ISDIR(status.st_mode));
+    if (target < 0 || adjust(tree, numbers, argument[3].count) < 0 || fp_move_mount_to(tree, target) < 0)
+        return fail_mount(error, source, path, false);
     return 0;
 }
 
@@ -115,7 +85,7 @@ static int check_place(int root, const char *type, const char *path, struct fp_e
     char step[FP_STEP_MAX];
     if (strcmp(type, "proc") != 0 && strcmp(type, "sysfs") != 0)
         return 0;
-    _cleanup_close_ int found = open_in(root, path, O_PATH | O_NOFOLLOW);
+    _cleanup_close_ int found = fp_rootfs_open(root, path, O_PATH | O_NOFOLLOW);
     if (found < 0 || fstat(found, &status) < 0 || S_ISDIR(status.st_mode))
         return 0;
     snprintf(step, sizeof(step), "%s must be mounted on ordinary directory", type);
@@ -129,34 +99,34 @@ static int new_mount(int root, const union fp_argument *argument, struct fp_erro
     const char *source = argument[0].text, *path = argument[1].text, *type = argument[2].text, *data = argument[4].text;
     const int64_t *numbers = fp_numbers(&argument[3]);
     struct stat before;
-    char place[32];
+    char place[32], options[PATH_SIZE];
     if (check_place(root, type, path, error) < 0)
         return -1;
-    _cleanup_close_ int target = open_or_make(root, path, true);
+    int found = fp_rootfs_open(root, path, O_PATH);
+    bool like = found >= 0 && strcmp(type, "tmpfs") == 0 && !strstr(data, "mode=");
+    _cleanup_close_ int target = found >= 0 ? found : fp_rootfs_make(root, path, true);
     if (target < 0 || fstat(target, &before) < 0)
-        return fail_mount(error, source, path, NULL);
+        return fail_mount(error, source, path, false);
     snprintf(place, sizeof(place), "/proc/self/fd/%d", target);
     const int64_t all = numbers[FLAGS], copied = all & FP_COPY_UP;
     const unsigned long flags = (uint32_t)(copied ? all & ~MS_RDONLY : all);
-    if (mount(source, place, type, flags, data) < 0)
-        return fail_mount(error, source, path, NULL);
-    _cleanup_close_ int made = open_in(root, path, O_PATH);
-    snprintf(place, sizeof(place), "/proc/self/fd/%d", made);
-    bool plain = strcmp(type, "tmpfs") == 0 && !strstr(data, "mode=") && !(flags & MS_RDONLY);
+    snprintf(options, sizeof(options), like ? "%s%smode=%o" : "%s", data, *data ? "," : "", before.st_mode & 07777);
+    if (mount(source, place, type, flags, options) < 0)
+        return fail_mount(error, source, path, false);
+    _cleanup_close_ int made = fp_rootfs_open(root, path, O_PATH);
     if (made < 0 || (copied && fp_copy_up(target, made, path, error) < 0) ||
-        (plain && chmod(place, before.st_mode & 07777) < 0) ||
         set_attributes(made, 0, copied && all & MS_RDONLY ? FP_MOUNT_ATTR_RDONLY : 0, 0, 0) < 0 ||
         adjust(made, numbers, argument[3].count) < 0)
-        return fail_mount(error, source, path, NULL);
+        return fail_mount(error, source, path, false);
     return 0;
 }
 
-static int mount_one(int root, const union fp_argument *argument, struct fp_error *error)
+static int mount_one(int *slots, const union fp_argument *argument, struct fp_error *error)
 {
     if (argument[3].count < PROPAGATIONS)
         return fp_fail_with(error, EINVAL, "plan", "mount");
-    return fp_numbers(&argument[3])[FLAGS] & MS_BIND ? bind_mount(root, argument, error)
-                                                     : new_mount(root, argument, error);
+    return fp_numbers(&argument[3])[FLAGS] & MS_BIND ? bind_mount(slots, argument, error)
+                                                     : new_mount(slots[FP_SLOT_ROOT], argument, error);
 }
 
 /* Where nodes cannot be made (a user namespace) it is the host's, bound. */
@@ -164,14 +134,14 @@ static int create_node(int root, const union fp_argument *argument, struct fp_er
 {
     const char *path = argument[0].text, *name;
     mode_t mode = (mode_t)argument[1].integer;
-    _cleanup_close_ int parent = open_parent(root, path, &name);
+    _cleanup_close_ int parent = fp_rootfs_parent(root, path, &name);
     if (parent < 0)
         return fp_fail(error, "create device node", path);
     dev_t device = makedev((unsigned)argument[2].integer, (unsigned)argument[3].integer);
     if (mknodat(parent, name, mode, device) < 0) {
         if (errno == EPERM) {
             _cleanup_close_ int tree = fp_open_tree(AT_FDCWD, path, FP_OPEN_TREE_CLONE | O_CLOEXEC);
-            _cleanup_close_ int target = open_or_make(root, path, false);
+            _cleanup_close_ int target = fp_rootfs_make(root, path, false);
             return tree < 0 || target < 0 || fp_move_mount_to(tree, target) < 0
                        ? fp_fail(error, "bind device node", path)
                        : 0;
@@ -187,7 +157,7 @@ static int create_node(int root, const union fp_argument *argument, struct fp_er
 static int create_link(int root, const union fp_argument *argument, struct fp_error *error)
 {
     const char *name;
-    _cleanup_close_ int parent = open_parent(root, argument[1].text, &name);
+    _cleanup_close_ int parent = fp_rootfs_parent(root, argument[1].text, &name);
     if (parent < 0 || (symlinkat(argument[0].text, parent, name) < 0 && errno != EEXIST))
         return fp_fail(error, "symlink", argument[1].text);
     return 0;
@@ -196,17 +166,18 @@ static int create_link(int root, const union fp_argument *argument, struct fp_er
 /* Hidden by an empty one, the same for all: `empty` is it, once there is one. */
 static int mask_directory(int root, int target, const char *path)
 {
-    static int empty = -1;
+    static const char *empty;
     char place[32];
-    if (empty >= 0) {
-        _cleanup_close_ int tree = fp_open_tree(empty, "", FP_OPEN_TREE_CLONE | O_CLOEXEC | FP_AT_EMPTY_PATH);
+    if (empty) {
+        _cleanup_close_ int first = fp_rootfs_open(root, empty, O_PATH);
+        _cleanup_close_ int tree = fp_open_tree(first, "", FP_OPEN_TREE_CLONE | O_CLOEXEC | FP_AT_EMPTY_PATH);
         return tree < 0 ? -1 : fp_move_mount_to(tree, target);
     }
     snprintf(place, sizeof(place), "/proc/self/fd/%d", target);
     if (mount("tmpfs", place, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "nr_blocks=1,nr_inodes=1") < 0)
         return -1;
-    empty = open_in(root, path, O_PATH);
-    return empty < 0 ? -1 : 0;
+    empty = path;
+    return 0;
 }
 
 /* A file is hidden by /dev/null; what is not there needs no hiding. */
@@ -214,7 +185,7 @@ static int mask(int root, const char *path, struct fp_error *error)
 {
     struct stat status;
     char place[32];
-    _cleanup_close_ int target = open_in(root, path, O_PATH);
+    _cleanup_close_ int target = fp_rootfs_open(root, path, O_PATH);
     if (target < 0)
         return errno == ENOENT ? 0 : fp_fail(error, "mask", path);
     snprintf(place, sizeof(place), "/proc/self/fd/%d", target);
@@ -228,7 +199,7 @@ static int mask(int root, const char *path, struct fp_error *error)
 
 static int make_read_only(int root, const char *path, struct fp_error *error)
 {
-    _cleanup_close_ int target = open_in(root, path, O_PATH);
+    _cleanup_close_ int target = fp_rootfs_open(root, path, O_PATH);
     if (target < 0)
         return errno == ENOENT ? 0 : fp_fail(error, "make read-only", path);
     if (fp_mount_setattr(target, 0, FP_MOUNT_ATTR_RDONLY, 0) == 0)
@@ -250,18 +221,13 @@ static int write_sysctl(const char *name, const char *value, struct fp_error *er
     return 0;
 }
 
-/* The terminal, which is our standard input by now, as /dev/console too. */
+/* The terminal, which is our standard input by now, as /dev/console too; it need not be of a devpts that / leads to. */
 static int bind_console(int root, struct fp_error *error)
 {
-    char name[64];
-    ssize_t length = readlink("/proc/self/fd/0", name, sizeof(name) - 1);
-    if (length < 0)
-        return fp_fail(error, "readlink", "the terminal");
-    name[length] = '\0';
-    _cleanup_close_ int tree = fp_open_tree(AT_FDCWD, name, FP_OPEN_TREE_CLONE | O_CLOEXEC);
-    _cleanup_close_ int target = open_or_make(root, "dev/console", false);
+    _cleanup_close_ int tree = fp_open_tree(STDIN_FILENO, "", FP_OPEN_TREE_CLONE | O_CLOEXEC | FP_AT_EMPTY_PATH);
+    _cleanup_close_ int target = fp_rootfs_make(root, "dev/console", false);
     if (tree < 0 || target < 0 || fp_move_mount_to(tree, target) < 0)
-        return fp_fail(error, "bind /dev/console", name);
+        return fp_fail(error, "bind /dev/console", NULL);
     return 0;
 }
 
@@ -297,7 +263,7 @@ static int leave_mounts(int *slots, int64_t slot, struct fp_error *error)
 
 static int make_directory(int root, const char *path, struct fp_error *error)
 {
-    _cleanup_close_ int directory = open_or_make(root, path, true);
+    _cleanup_close_ int directory = fp_rootfs_make(root, path, true);
     return directory < 0 ? fp_fail(error, "create cwd", path) : 0;
 }
 
@@ -368,7 +334,7 @@ int fp_rootfs_operation(const struct fp_operation *operation, int *slots, struct
     case FP_OP_ROOTFS:
         return open_rootfs(slots, argument[0].text, error);
     case FP_OP_MOUNT:
-        return mount_one(root, argument, error);
+        return mount_one(slots, argument, error);
     case FP_OP_ROOTFS_NODE:
         return create_node(root, argument, error);
     case FP_OP_ROOTFS_LINK:

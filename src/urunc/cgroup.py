@@ -65,6 +65,7 @@ def settings(  # noqa: PLR0913  what there is, and what is wanted
     `scoped` is whether systemd makes the cgroup, `looked_at` whether its program may look where it is.
     """
     writes = limits.writes(spec.resources, overhead_bytes, unified=is_unified(layout))
+    _check_unified(spec, layout)
     groups = _groups(layout, writes, scoped=scoped)
     named = spec.cgroups_path or any(namespace.type == "cgroup" for namespace in spec.namespaces)
     if not (scoped or looked_at or named):
@@ -76,6 +77,18 @@ def settings(  # noqa: PLR0913  what there is, and what is wanted
     bases = tuple([_clean(_base(spec.cgroups_path, group)) for group in groups])
     where = (names, tuple([group[1] for group in groups]), bases)
     return where, (*written, *_devices(spec.resources, names, nodes))
+
+
+def _check_unified(spec: "Spec", layout: "Layout") -> None:
+    """A controller is in one hierarchy: a file of cgroup2 is not there for one that version 1 has."""
+    names = {name for group in layout if group[0] != CGROUP2 for name in group[0].split(",")}
+    for file, _ in spec.resources.unified:
+        controller = file.partition(".")[0]
+        if controller in names:
+            raise SpecError(
+                f"invalid configuration: linux.resources.unified: {file}: {controller} is of version 1 here:"
+                " use the other fields of linux.resources"
+            )
 
 
 def made(spec: "Spec", container_id: str, where: "Where", scope: Scope = NONE) -> "Operation":

@@ -115,14 +115,14 @@ def run_kept(  # noqa: PLR0913  what a state says, and what a failure means
     directory = kept["bundle"] if os.path.isdir(kept["bundle"]) else "/"
     strict = strict or (stage == "poststart" and _minor(kept["version"]) >= 2)
     warnings = []
-    for hook in kept[stage]:
+    for number, hook in enumerate(kept[stage]):
         argv = hook["args"] or [hook["path"]]
         try:
             _fastpath.run_hook(hook["path"], argv, _environment(hook["env"]), text, hook["timeout"], directory)
         except OSError as error:
             step = getattr(error, "step", "")
-            message = f"{stage} hook {hook['path']}: {step} {error.filename}"
-            if step != "error running hook":  # which says itself how it ended
+            message = f"error running {stage} hook #{number}: {step}: {error.filename}"
+            if step != FAILED:  # which says itself how it ended
                 message += f": {os.strerror(error.errno or 0).lower()}"
             if strict:
                 raise SpecError(message) from None

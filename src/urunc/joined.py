@@ -10,7 +10,8 @@ from . import _fastpath, agent, bundle, lifecycle, ordinary, plan, runtime
 from .credentials import Confinement, before
 from .errors import HostError, SpecError, UruncError
 from .jsontext import decode, table
-from .launch import advised, owner, profile, write_pid
+from .launch import advised, profile, write_pid
+from .monitors import process
 from .request import Outcome
 from .slots import MOUNT_SLOT, TIME_SLOT
 
@@ -37,7 +38,7 @@ NAMESPACES = {
     "time": "time",
     "mount": "mnt",
 }
-_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
+_SETS = ("bounding", "effective", "permitted", "ambient")  # of the last what is inheritable too (capabilities(7))
 
 
 def execute(request: "Request") -> Outcome:
@@ -265,12 +266,13 @@ def operations_of(  # noqa: PLR0913, PLR0917  all that a process which joins is 
         ("stage", "root"),
         *([("other_root", MOUNT_SLOT, root)] if root else []),
         *listener,
-        *plan.console_of(spec, request.console_socket, console, owner(spec) or (spec.uid, spec.gid)),
+        *ordinary.console_of(spec, request.console_socket, console),
         ("stage", "wait"),
-        *([("terminal", console)] if spec.terminal else []),
+        *([("terminal", console)] if spec.terminal and not process.ptmx(spec) else []),
         *([("enter_namespace", TIME_SLOT, plan.CLONE_NEW["time"])] if "time" in namespaces else []),
         *before(spec, confinement),
         *([("change_root", MOUNT_SLOT)] if root else []),
+        *process.terminal_of(spec, console),
         ("change_directory", spec.cwd),
         ("program", spec.args[0], environment),
         *notify,

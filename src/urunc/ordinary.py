@@ -72,31 +72,39 @@ class Process(Launch):
 
     def plan(self, chosen: "Monitor", host: "Host", machine: "Machine") -> plan.Plan:  # noqa: ARG002  as of Launch
         """Return how urunc-init becomes the process."""
-        spec, slots = self.spec, len(host.files)
-        between, last = hooks.inside(spec, self.container.id, -1, self._inner_pid(), ".")
+        spec, slots, variables = self.spec, len(host.files), environment(self.spec)
+        between, last = hooks.inside(replace(spec, env=variables), self.container.id, -1, self._inner_pid(), ".")
         tree = replace(_tree(spec), groups=self.group_directories)
         console, mounts = slots + 1, process.borrowed_mounts(spec)
         notify, filters = agent.loaded(spec, host.filters)
         operations = (
             ("stage", "root"),
             *([("namespace", MOUNT_SLOT, plan.CLONE_NEW["mount"], mounts)] if mounts else []),
-            *plan.console_of(spec, self.request.console_socket, console, owner(spec) or (spec.uid, spec.gid)),
+            *console_of(spec, self.request.console_socket, console),
+            *process.opened(spec),
             *agent.connected(spec, self.container.id, "creating", (self.sandbox.pid, self.sandbox.pid)),
             ("stage", "wait"),
-            *([("terminal", console)] if spec.terminal else []),
+            *([("terminal", console)] if spec.terminal and not process.ptmx(spec) else []),
             *([("oom_score_adj", spec.oom_score_adj)] if spec.oom_score_adj is not None else []),
             *plan.late_joins(spec),
             *credentials.before(spec, credentials.Confinement(keyring=not self.request.no_new_keyring)),
-            *process.rootfs(spec, tree, terminal=spec.terminal),
+            *process.rootfs(spec, tree, console),
             *plan.names(spec, joined=True),
             *between,
             *process.closing(spec, tree),
             *notify,
             ("stage", "enter"),
             *last,
-            *last_stage(spec, filters, host.files, environment(spec)),
+            *last_stage(spec, filters, host.files, variables),
         )
         return plan.Plan(operations=operations, files=host.files)
+
+
+def console_of(spec: "Spec", console: str, slot: int) -> "list[tuple[object, ...]]":
+    """Return what stage root does for a terminal: urunc-init makes one of the container's own devpts, if it has one."""
+    if spec.terminal and process.ptmx(spec):
+        return [("console_socket", console)]
+    return plan.console_of(spec, console, slot, owner(spec) or (spec.uid, spec.gid))
 
 
 def last_stage(
@@ -200,8 +208,9 @@ def environment(spec: "Spec") -> "tuple[str, ...]":
     the rootfs, / for an unknown one.
     """
     variables = tuple({entry.partition("=")[0]: entry for entry in spec.env}.values())
-    if any(entry.startswith("HOME=") for entry in variables):
+    if any(entry.startswith("HOME=") and entry != "HOME=" for entry in variables):
         return variables
+    variables = tuple(entry for entry in variables if entry != "HOME=")
     home = "/"
     try:
         root_fd = os.open(spec.rootfs, os.O_PATH | os.O_DIRECTORY)

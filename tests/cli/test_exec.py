@@ -212,6 +212,14 @@ def test_a_detached_terminal_goes_over_the_console_socket(runtime: Runtime) -> N
     assert 129 == exit_status(pid)  # the hang-up
 
 
+def test_a_capability_more_is_not_inherited(runtime: Runtime) -> None:
+    runtime.running(make(runtime))
+    lines = output(runtime, "--cap", "CAP_SYS_TIME", "c", "cat", "/proc/self/status")
+    sets = {line[3:6]: int(line.split()[1], 16) >> 25 & 1 for line in lines if line.startswith("Cap")}
+
+    assert {"Bnd": 1, "Eff": 1, "Prm": 1, "Inh": 0, "Amb": 0} == sets
+
+
 def test_a_terminal_of_its_own(runtime: Runtime) -> None:
     runtime.running(make(runtime))
 

@@ -404,3 +404,79 @@ def test_a_memory_policy_is_the_process(process: Runtime) -> None:
 
     (line, *_) = output(process, "cat /proc/self/numa_maps", linux={"memoryPolicy": policy})
     assert "bind=static:0" == line.split()[1]
+
+
+def test_a_terminal_is_of_the_containers_own_devpts(process: Runtime) -> None:
+    """It has a name there, and the group that the mount gives it."""
+    options = ["newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]
+    devpts = {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": options}
+    script = "tty; stat -c '%u %g' $(tty)"
+    path = make(process, script, process={"terminal": True, "user": {"uid": 7, "gid": 8}}, mounts=[*MOUNTS[:2], devpts])
+    (path / "rootfs" / "bin" / "tty").symlink_to("busybox")
+    ended = process("run", "--bundle", path, "c")
+
+    assert (0, ["/dev/pts/0", "7 5"]) == (ended.returncode, ended.stdout.splitlines())
+
+
+def test_the_source_of_a_mount_in_the_rootfs_is_what_is_mounted_there_by_then(process: Runtime) -> None:
+    data = process.directory / "data"
+    data.mkdir()
+    (data / "file").write_text("of the first mount\n")
+    first = {"destination": "/first", "type": "bind", "source": str(data), "options": ["bind"]}
+    source = process.directory / "b" / "rootfs" / "first"
+    second = {"destination": f"{source.parent}/second", "type": "bind", "source": str(source), "options": ["bind"]}
+
+    assert ["of the first mount"] == output(process, "cat /second/file", mounts=[*MOUNTS, first, second])
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_a_mount_goes_where_a_link_to_nothing_leads(process: Runtime, kind: str) -> None:
+    source = process.directory / "source"
+    source.write_text("bound\n")
+    options = ["bind", "ro"]
+    place = source if kind == "file" else process.directory
+    mount = {"destination": "/etc/hosts", "type": "bind", "source": str(place), "options": options}
+    name = "/made/by/it" if kind == "file" else "/made/by/it/source"
+    path = make(process, f"cat {name}", mounts=[*MOUNTS, mount])
+    (path / "rootfs" / "etc").mkdir()
+    (path / "rootfs" / "etc" / "hosts").symlink_to("/jump/it")
+    (path / "rootfs" / "jump").symlink_to("made/by")
+    ended = process("run", "--bundle", path, "c")
+
+    assert (0, "bound\n") == (ended.returncode, ended.stdout)
+    assert (path / "rootfs" / "made" / "by" / "it").is_dir() is (kind == "directory")
+
+
+def test_a_tmpfs_has_the_mode_of_what_it_hides_and_its_own_where_there_was_nothing(process: Runtime) -> None:
+    rows = [{"destination": place, "type": "tmpfs", "source": "tmpfs"} for place in ("/old", "/new/one")]
+    path = make(process, "stat -c %a /old /new/one; cat /proc/mounts", mounts=[*MOUNTS, *rows])
+    (path / "rootfs" / "old").mkdir()
+    (path / "rootfs" / "old").chmod(0o710)
+    ended = process("run", "--bundle", path, "c")
+
+    assert ["710", "1777"] == ended.stdout.splitlines()[:2]
+    assert "mode=710" in next(line for line in ended.stdout.splitlines() if " /old " in line)
+
+
+def test_what_root_of_a_user_namespace_cannot_reach_is_mounted_all_the_same(process: Runtime) -> None:
+    hidden = process.directory / "hidden"
+    (hidden / "data").mkdir(parents=True)
+    (hidden / "data" / "file").write_text("reached\n")
+    hidden.chmod(0o700)
+    ids = [{"containerID": 0, "hostID": 100000, "size": 1000}]
+    namespaces = [*CONFIG["linux"]["namespaces"], {"type": "user"}]
+    mount = {"destination": "/data", "type": "bind", "source": str(hidden / "data"), "options": ["bind", "ro"]}
+    linux = {"namespaces": namespaces, "uidMappings": ids, "gidMappings": ids}
+    path = make(process, "cat /data/file; touch /data/x 2>/dev/null || echo ro", mounts=[*MOUNTS, mount], linux=linux)
+    for place in [*process.directory.parents[:2], process.directory, path, path / "rootfs"]:
+        place.chmod(0o755)
+    for name in ("proc", "dev", "data"):
+        (path / "rootfs" / name).mkdir(exist_ok=True)
+    ended = process("run", "--bundle", path, "c")
+
+    assert (0, "") == (ended.returncode, process.unwarned(ended.stderr))
+    assert ["reached", "ro"] == ended.stdout.splitlines()
+
+
+def test_an_empty_home_is_none(process: Runtime) -> None:
+    assert ["/"] == output(process, 'echo "$HOME"', process={"env": ["HOME=/x", "PATH=/bin", "HOME="]})

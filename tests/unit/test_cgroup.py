@@ -115,13 +115,18 @@ def test_a_limit_without_its_hierarchy_is_an_error() -> None:
 
 
 def test_what_only_cgroup2_has_brings_it_in_beside_version_1() -> None:
-    asked = Resources(unified=(("memory.high", "1"),))
+    asked = Resources(unified=(("misc.max", "1"),))
     found = operations(HYBRID, "/a", asked)
 
     assert "cgroup2" in found[0][1]
-    assert ("cgroup_write", found[0][1].index("cgroup2"), "memory.high", ("1",)) in found
+    assert ("cgroup_write", found[0][1].index("cgroup2"), "misc.max", ("1",)) in found
     with pytest.raises(SpecError, match="unified"):
         operations(V1, "/a", asked)
+
+
+def test_a_file_of_cgroup2_whose_controller_is_of_version_1_is_refused_by_name() -> None:
+    with pytest.raises(SpecError, match=r"^invalid configuration: .*: memory\.high: memory is of version 1"):
+        operations(HYBRID, "/a", Resources(unified=(("memory.high", "1"),)))
 
 
 def test_devices_of_cgroup2_are_a_program() -> None:

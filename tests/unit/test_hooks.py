@@ -118,7 +118,7 @@ def test_a_late_hook_that_fails_is_told_and_the_others_run(tmp_path: Path) -> No
     warnings = hooks.run_kept(kept(tmp_path, shell("exit 5"), shell("cat >state")), "poststop", "c", "stopped", 0)
 
     assert 1 == len(warnings)
-    assert "poststop hook /bin/sh" in warnings[0]
+    assert "error running poststop hook #0: error running hook: /bin/sh" in warnings[0]
     assert "exit status 5" in warnings[0]
     assert {
         "ociVersion": "1.0.2",

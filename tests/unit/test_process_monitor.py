@@ -21,7 +21,7 @@ def make_spec(**changes: Any) -> Spec:
 
 def mounts(*given: tuple[str, str, str, tuple[str, ...]], **tree: Any) -> list[tuple[object, ...]]:
     spec = make_spec(mounts=tuple(Mount(destination=d, type=t, source=s, options=o) for d, t, s, o in given))
-    return [row for row in process.rootfs(spec, Rootfs(**tree), terminal=False) if row[0] == "mount"]
+    return [row for row in process.rootfs(spec, Rootfs(**tree)) if row[0] == "mount"]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_cgroups_are_the_containers_own() -> None:
 
 def test_a_device_of_the_spec_takes_the_place_of_a_usual_one() -> None:
     device = Device(type="c", path="/dev/null", major=9, minor=9, mode=0o600, uid=1, gid=2)
-    rows = process.rootfs(make_spec(), Rootfs(devices=(device,)), terminal=False)
+    rows = process.rootfs(make_spec(), Rootfs(devices=(device,)))
 
     assert [("rootfs_node", "/dev/null", 0o020600, 9, 9, 1, 2)] == [row for row in rows if "/dev/null" in row]
 
@@ -101,15 +101,17 @@ def test_a_user_namespace_takes_mounts_of_its_own(types: tuple[str, ...]) -> Non
 
 
 def test_a_dev_of_the_hosts_is_left_alone() -> None:
-    spec = make_spec(mounts=(Mount(destination="/dev/", type="bind", source="/dev", options=("rbind",)),))
-    rows = process.rootfs(spec, Rootfs(), terminal=True)
+    spec = make_spec(
+        mounts=(Mount(destination="/dev/", type="bind", source="/dev", options=("rbind",)),), terminal=True
+    )
+    rows = process.rootfs(spec, Rootfs(), 1)
 
     assert [] == [row for row in rows if row[0] in ("rootfs_node", "rootfs_link", "rootfs_console")]
 
 
 def test_a_read_only_dev_is_so_once_its_nodes_are_there() -> None:
     spec = make_spec(mounts=(Mount(destination="/dev", type="tmpfs", source="tmpfs", options=("ro",)),))
-    rows = process.rootfs(spec, Rootfs(), terminal=False)
+    rows = process.rootfs(spec, Rootfs())
 
     assert ("mount", "tmpfs", "/dev", "tmpfs", (0, 0, 0, 0, 0), "") in rows
     assert rows.index(("read_only_path", "/dev")) > max(i for i, row in enumerate(rows) if row[0] == "rootfs_node")

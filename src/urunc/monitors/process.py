@@ -4,9 +4,10 @@ The one rule: it is for conformance suites, whose containers are ordinary progra
 the moment of a monitor, only where the host's configuration says so, and never in silence.
 """
 
-from .._record import Record
+from .._record import Record, replace
 from ..errors import SpecError
-from ..slots import MOUNT_SLOT
+from ..mount_flags import MS_RDONLY, MS_REC, PROPAGATION, bind_numbers, is_bind, new_flags, propagations
+from ..slots import MOUNT_SLOT, SOURCE_SLOT, SOURCE_SLOTS
 from . import Machine, Monitor
 
 TYPE_CHECKING = False
@@ -19,62 +20,8 @@ WARNING = (
     "the process monitor is in use: this container is no virtual machine, its process runs on the kernel of the host:"
     " unset process_monitor in the configuration for anything but tests"
 )
-# include/uapi/linux/mount.h
-MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC = 1, 32, 4096, 16384
-_NEW = {  # of a mount that is made: flags to set, to clear
-    "ro": (1, 0),
-    "rw": (0, 1),
-    "nosuid": (2, 0),
-    "suid": (0, 2),
-    "nodev": (4, 0),
-    "dev": (0, 4),
-    "noexec": (8, 0),
-    "exec": (0, 8),
-    "sync": (16, 0),
-    "async": (0, 16),
-    "remount": (32, 0),
-    "mand": (64, 0),
-    "nomand": (0, 64),
-    "dirsync": (128, 0),
-    "nosymfollow": (256, 0),
-    "noatime": (1024, 0),
-    "atime": (0, 1024),
-    "nodiratime": (2048, 0),
-    "diratime": (0, 2048),
-    "relatime": (1 << 21, 0),
-    "norelatime": (0, 1 << 21),
-    "iversion": (1 << 23, 0),
-    "noiversion": (0, 1 << 23),
-    "strictatime": (1 << 24, 0),
-    "nostrictatime": (0, 1 << 24),
-    "silent": (1 << 15, 0),
-    "loud": (0, 1 << 15),
-    "defaults": (0, 0),
-}
-_BINDS = {"bind": MS_BIND, "rbind": MS_BIND | MS_REC}
-_PROPAGATION = {"unbindable": 1 << 17, "private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20}
-_PROPAGATION |= {f"r{name}": flag | MS_REC for name, flag in _PROPAGATION.items()}
-_ATIME = 0x70
-_BOUND = {  # of what is bound, by mount_setattr(2): MOUNT_ATTR_* to set, to clear
-    "ro": (1, 0),
-    "rw": (0, 1),
-    "nosuid": (2, 0),
-    "suid": (0, 2),
-    "nodev": (4, 0),
-    "dev": (0, 4),
-    "noexec": (8, 0),
-    "exec": (0, 8),
-    "noatime": (0x10, _ATIME),
-    "atime": (0, _ATIME),
-    "strictatime": (0x20, _ATIME),
-    "relatime": (0, _ATIME),
-    "nodiratime": (0x80, 0),
-    "diratime": (0, 0x80),
-    "nosymfollow": (0x200000, 0),
-    "symfollow": (0, 0x200000),
-}
-_IGNORED = ("idmap", "ridmap", "x-systemd", "_netdev")
-_COPY_UP = 1 << 32  # FP_COPY_UP
+_IN_ROOTFS, _SLOT_SHIFT = 1 << 33, 40  # FP_IN_ROOTFS, FP_SOURCE_SLOT
+_SOURCES = range(SOURCE_SLOT, SOURCE_SLOT + SOURCE_SLOTS)
 
 # linux.devices: what is there in any case (runtime-spec, config-linux.md#default-devices)
 NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
@@ -168,16 +115,34 @@ def check_mounts(spec: "Spec", tree: Rootfs) -> None:
             raise SpecError(f"{name} takes a mount namespace of the container's own: add mount without a path")
 
 
-def rootfs(spec: "Spec", tree: Rootfs, *, terminal: bool) -> "list[Operation]":
-    """Return how the rootfs becomes what the process sees, before its hooks: mounts, devices, sysctls."""
+def ptmx(spec: "Spec") -> str:
+    """Return where the container's own devpts makes terminals, "" if it has none: then they are of the caller's."""
+    found = [mount.destination for mount in spec.mounts if mount.type == "devpts" and not is_bind(mount)]
+    return found[-1].rstrip("/") + "/ptmx" if found else ""
+
+
+def terminal_of(spec: "Spec", slot: int) -> "list[Operation]":
+    """Return what makes the terminal of the container's own devpts, which is mounted by now, and takes it."""
+    if not (spec.terminal and ptmx(spec)):
+        return []
+    return [("rootfs_terminal", slot, ptmx(spec), *spec.console_size, spec.uid), ("terminal", slot)]
+
+
+def rootfs(spec: "Spec", tree: Rootfs, console: int = -1) -> "list[Operation]":
+    """Return how the rootfs becomes what the process sees, before its hooks: mounts, devices, sysctls.
+
+    `console` is the slot for its terminal, if it has one.
+    """
     made: list[Operation] = [("rootfs", spec.rootfs), ("attach_root",)]
+    slots = dict(sources(spec))
     for mount in spec.mounts:
-        made += _mount(mount, spec.bundle, tree)
-    if not any(_is_bind(mount) and mount.destination.rstrip("/") == "/dev" for mount in spec.mounts):
+        made += _mount(spec, mount, tree, slots.get(mount, 0))
+    made += terminal_of(spec, console)
+    if not any(is_bind(mount) and mount.destination.rstrip("/") == "/dev" for mount in spec.mounts):
         made += _devices(tree)
-        made += [("rootfs_console",)] if terminal else []
+        made += [("rootfs_console",)] if spec.terminal else []
     for mount in spec.mounts:
-        if mount.destination.rstrip("/") == "/dev" and "ro" in mount.options and not _is_bind(mount):
+        if mount.destination.rstrip("/") == "/dev" and "ro" in mount.options and not is_bind(mount):
             made.append(("read_only_path", "/dev"))
     return [*made, *(("sysctl", name.replace(".", "/"), value) for name, value in spec.sysctl)]
 
@@ -190,55 +155,54 @@ def closing(spec: "Spec", tree: Rootfs) -> "list[Operation]":
     made += [("read_only",)] if spec.readonly else []
     made.append(("leave_mounts", MOUNT_SLOT) if borrowed_mounts(spec) else ("pivot_root",))
     if tree.propagation:
-        made.append(("propagation", _PROPAGATION[tree.propagation]))
+        made.append(("propagation", PROPAGATION[tree.propagation]))
     return [*made, ("change_directory", spec.cwd), ("program", spec.args[0], spec.env)]
 
 
-def _is_bind(mount: "Mount") -> bool:
-    return mount.type == "bind" or any(option in _BINDS for option in mount.options)
+def _source(spec: "Spec", mount: "Mount") -> str:
+    return mount.source if mount.source[:1] == "/" else f"{spec.bundle}/{mount.source}"
 
 
-def _mount(mount: "Mount", bundle: str, tree: Rootfs) -> "list[Operation]":
-    if _is_bind(mount):
-        source = mount.source if mount.source[:1] == "/" else f"{bundle}/{mount.source}"
-        return [("mount", source, mount.destination, "bind", _bind_numbers(mount), "")]
+def sources(spec: "Spec") -> "list[tuple[Mount, int]]":
+    """Return which bind mounts have their source opened outside, and in which slots.
+
+    Those of a user namespace, whose root may not reach it; without slots left it has to.
+    """
+    if all(namespace.type != "user" for namespace in spec.namespaces):
+        return []
+    inside = spec.rootfs + "/"
+    bound = [mount for mount in spec.mounts if is_bind(mount) and not _source(spec, mount).startswith(inside)]
+    return list(zip(bound, _SOURCES, strict=False))
+
+
+def opened(spec: "Spec") -> "list[Operation]":
+    """Return the operations of stage root that open them."""
+    return [
+        ("source", slot, _source(spec, mount), int(bind_numbers(mount)[0] & MS_REC != 0))
+        for mount, slot in sources(spec)
+    ]
+
+
+def _mount(spec: "Spec", mount: "Mount", tree: Rootfs, slot: int) -> "list[Operation]":
+    if mount.destination.startswith(spec.rootfs + "/"):  # as runc has it: a path of the host is meant
+        mount = replace(mount, destination=mount.destination.removeprefix(spec.rootfs))
+    if is_bind(mount):
+        source, (flags, *rest) = _source(spec, mount), bind_numbers(mount)
+        if source.startswith(spec.rootfs + "/"):
+            source, flags = source.removeprefix(spec.rootfs), flags | _IN_ROOTFS
+        return [("mount", source, mount.destination, "bind", (flags | slot << _SLOT_SHIFT, *rest), "")]
     if mount.type in ("cgroup", "cgroup2"):
         return _cgroups(mount, tree)
-    flags, data = 0, []
-    for option in mount.options:
-        setting = _NEW.get(option)
-        if setting:
-            flags = (flags | setting[0]) & ~setting[1]
-        elif option == "tmpcopyup" and mount.type == "tmpfs":
-            flags |= _COPY_UP
-        elif option not in _PROPAGATION and not option.startswith(_IGNORED):
-            data.append(option)
+    flags, data = new_flags(mount)
     if mount.destination.rstrip("/") == "/dev":
         flags &= ~MS_RDONLY  # until its nodes are there
-    numbers = (flags, 0, 0, 0, 0, *_propagations(mount))
-    return [("mount", mount.source, mount.destination, mount.type, numbers, ",".join(data))]
-
-
-def _bind_numbers(mount: "Mount") -> "tuple[int, ...]":
-    flags = MS_BIND
-    numbers = [0, 0, 0, 0]  # set and clear, of the mount itself and of all below
-    for option in mount.options:
-        recursive = 2 if option not in _BOUND and option[1:] in _BOUND and option[:1] == "r" else 0
-        setting = _BOUND.get(option[1:] if recursive else option)
-        flags |= _BINDS.get(option, 0)
-        if setting:
-            numbers[recursive] = (numbers[recursive] & ~setting[1]) | setting[0]
-            numbers[recursive + 1] = (numbers[recursive + 1] & ~setting[0]) | setting[1]
-    return (flags, *numbers, *_propagations(mount))
-
-
-def _propagations(mount: "Mount") -> "tuple[int, ...]":
-    return tuple(_PROPAGATION[option] for option in mount.options if option in _PROPAGATION)
+    numbers = (flags, 0, 0, 0, 0, *propagations(mount))
+    return [("mount", mount.source, mount.destination, mount.type, numbers, data)]
 
 
 def _cgroups(mount: "Mount", tree: Rootfs) -> "list[Operation]":
     """Return the container's cgroups, bound: below a directory each, if they are of version 1."""
-    attributes = _bind_numbers(mount)
+    attributes = bind_numbers(mount)
     top = mount.destination.rstrip("/")
     if len(tree.groups) == 1 and tree.groups[0][0] == "cgroup2":
         return [("mount", tree.groups[0][1], top, "bind", attributes, "")]
