@@ -178,6 +178,8 @@ def _forbidden(step: str) -> str:
     """Return what to do where the kernel refuses: a hard limit takes a capability of its own (setrlimit(2))."""
     if step == "setrlimit":
         return ": a hard limit is raised with CAP_SYS_RESOURCE, RLIMIT_NOFILE up to fs.nr_open: lower process.rlimits"
+    if step == "sched_setattr":  # and no word of capabilities: the kernel groups real-time tasks by cgroup (version 1)
+        return ": real-time policies take linux.resources.cpu.realtimeRuntime where the cgroup has none of its own"
     return ": urunc needs to run as root with CAP_SYS_ADMIN"
 
 

@@ -5,7 +5,7 @@ The one rule: what is no option of every mount is one of its file system, and is
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .bundle import Mount
+    from .spec import Mount
 
 # include/uapi/linux/mount.h
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC = 1, 32, 4096, 16384

@@ -480,3 +480,14 @@ def test_what_root_of_a_user_namespace_cannot_reach_is_mounted_all_the_same(proc
 
 def test_an_empty_home_is_none(process: Runtime) -> None:
     assert ["/"] == output(process, 'echo "$HOME"', process={"env": ["HOME=/x", "PATH=/bin", "HOME="]})
+
+
+def test_a_real_time_policy_without_time_for_it_says_what_it_needs(process: Runtime) -> None:
+    """Where the kernel groups real-time tasks by cgroup, a new one has no time for them."""
+    if not os.path.exists("/sys/fs/cgroup/cpu/cpu.rt_runtime_us"):
+        pytest.skip("this kernel does not group real-time tasks by cgroup (CONFIG_RT_GROUP_SCHED, version 1)")
+    scheduler = {"policy": "SCHED_FIFO", "priority": 10}
+    ended = process("run", "--bundle", make(process, "exit", process={"scheduler": scheduler}), "c")
+
+    assert 1 == ended.returncode
+    assert "sched_setattr: operation not permitted: real-time policies take linux.resources.cpu.rea" in ended.stderr
