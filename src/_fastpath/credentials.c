@@ -41,6 +41,17 @@ static int set_rlimit(const union fp_argument *argument, struct fp_error *error)
     return 0;
 }
 
+/* A program that kernel.core_pattern names gets a core whatever the limit, but for 1 (do_coredump of the kernel); 0
+ * where a hard limit of 0 cannot be raised. */
+static int leave_no_core(struct fp_error *error)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_CORE, &limit) < 0)
+        return fp_fail(error, "getrlimit", "RLIMIT_CORE");
+    limit.rlim_cur = limit.rlim_max = limit.rlim_max < 1 ? 0 : 1;
+    return setrlimit(RLIMIT_CORE, &limit) < 0 ? fp_fail(error, "setrlimit", "RLIMIT_CORE") : 0;
+}
+
 static int set_groups(const union fp_argument *argument, struct fp_error *error)
 {
     gid_t groups[1024];
@@ -235,6 +246,8 @@ int fp_credentials_operation(const struct fp_operation *operation, int *slots, s
     switch (operation->code) {
     case FP_OP_RLIMIT:
         return set_rlimit(argument, error);
+    case FP_OP_NO_CORE:
+        return leave_no_core(error);
     case FP_OP_KEYRING:
         return join_keyring(error);
     case FP_OP_LABEL_FILE:

@@ -118,7 +118,8 @@
     X(DENIED, "denied", "i")           /* slot for what the companion notes a denied system call in, see denied.h */   \
     X(LOCK_FILE, "lock_file", "is")    /* slot, path on the host: a file for locks, made if need be */                 \
     X(LOCK, "lock", "isis") /* slot, path in the root of what is locked ("": the file in the slot), 1: for this guest  \
-                               alone, its name */
+                               alone, its name */                                                                      \
+    X(NO_CORE, "no_core", "") /* leave no core, whoever is to get it */
 
 enum fp_operation_code {
 #define X(code, name, signature) FP_OP_##code,

@@ -72,6 +72,8 @@ def operations(spec: "Spec", chosen: "Monitor", machine: "Machine", for_files: i
     kept = mask | (1 << CAPABILITIES.index("KILL") if machine.helpers else 0)
     return [
         *(("rlimit", RLIMITS.index(limit.type), _signed(limit.soft), _signed(limit.hard)) for limit in spec.rlimits),
+        # a core would be the guest's memory, in the hands of a program of the host's
+        *([] if any(limit.type == "RLIMIT_CORE" for limit in spec.rlimits) else [("no_core",)]),
         ("umask", spec.umask if spec.umask >= 0 else UMASK),
         *_scheduling(spec),
         *(_helper(helper) for helper in machine.helpers),

@@ -127,13 +127,16 @@ def last_stage(
 
 
 def _credentials(spec: "Spec") -> "list[tuple[object, ...]]":
-    """Return stage exec as a monitor has it, but with the capabilities of the spec, and no_new_privs if it says so."""
+    """Return stage exec as a monitor has it, but with the capabilities of the spec, no_new_privs if it says so, and
+    cores.
+    """
     bounding, *sets = _masks(spec)
+    dropped = {"no_core"} if spec.no_new_privileges else {"no_core", "no_new_privileges"}
     changed = {"bounding_set": ("bounding_set", bounding), "capabilities": ("capabilities", *sets)}
     return [
         changed.get(str(row[0]), row)
         for row in credentials.operations(spec, process.MONITOR, process.NO_MACHINE, 0)
-        if row[0] != "no_new_privileges" or spec.no_new_privileges
+        if row[0] not in dropped
     ]
 
 

@@ -22,6 +22,7 @@ from . import state as stored
 from ._record import replace
 from .errors import UnikernelError
 from .launch import Launch, advised, check_terminal, filters, users
+from .spec import Namespace
 from .trace import Trace, sinks
 
 TYPE_CHECKING = False
@@ -88,6 +89,8 @@ class Wanted:
         machine.check_pair(guest, chosen)
         plan.sandbox(self.spec)
         self.host = facts.host(self.spec, self.unikernel, chosen, self.config)
+        if not network.wanted(self.unikernel, guest, self.host):
+            self.spec = _apart(self.spec)
         self.overhead_bytes += machine.copied_bytes(chosen, self.host)
         rows, unfiltered = filters(self.spec, chosen, self.host.binary, debug=self.debug)
         owned, mapped = users(self.spec, self.host.files)
@@ -148,6 +151,16 @@ def listeners(request: "Request") -> "tuple[Sink, ...]":
     from . import spans
 
     return spans.sinks()
+
+
+def _apart(spec: "Spec") -> "Spec":
+    """Return `spec` with a network namespace for the monitor in place of the host's, which its guest has no use for.
+
+    What a monitor may do with sockets would reach the host's abstract ones there.
+    """
+    if any(namespace.type == "network" for namespace in spec.namespaces):
+        return spec
+    return replace(spec, namespaces=(*spec.namespaces, Namespace(type="network")))
 
 
 def build(

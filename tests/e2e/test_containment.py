@@ -7,6 +7,7 @@ there to be read: a line more is something more that a guest who owns its monito
 import ctypes
 import json
 import os
+import resource
 import shutil
 import stat
 import subprocess
@@ -192,6 +193,34 @@ def test_a_monitor_has_the_credentials_of_the_spec(urunc: Runtime, guest: Make, 
     assert "00000008\n" == read(Path(f"/proc/{pid}/personality"))
     assert (os.SCHED_BATCH, 9) == (os.sched_getscheduler(pid), os.getpriority(os.PRIO_PROCESS, pid))
     assert IO_CLASS_BE << 13 | 6 == ctypes.CDLL(None).syscall(SYS_IOPRIO_GET, 1, pid)
+
+
+@pytest.mark.parametrize(("hard", "limit"), [(None, "1"), (0, "0")], ids=["usual", "none"])
+def test_a_monitor_leaves_no_core(urunc: Runtime, guest: Make, hard: int | None, limit: str) -> None:
+    """It would be the guest's memory.  For a program that core_pattern names 1 is the limit that counts (core(5))."""
+    if hard is None:
+        pid = up(urunc, guest("spt"), "spt")
+    else:  # as with LimitCORE=0, in a user namespace, where it cannot be raised
+        users = [{"containerID": 0, "hostID": 0, "size": 65536}]
+        spaces = [*CONFIG["linux"]["namespaces"], {"type": "user"}]
+        changes = {"namespaces": spaces, "uidMappings": users, "gidMappings": users}
+        made = guest("spt", linux=changes)
+        urunc.good("create", "--bundle", made, "c", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
+        urunc.good("start", "c")
+        pid = int(urunc.state()["pid"])
+    until(lambda: comm(pid) not in ("urunc:[1:init]", "urunc:[2:enter]"), "the monitor runs")
+    limits = [line.split() for line in read(Path(f"/proc/{pid}/limits")).splitlines()]
+
+    assert ["Max", "core", "file", "size", limit, limit, "bytes"] in limits
+
+
+def test_a_monitor_without_a_network_is_not_in_the_hosts(urunc: Runtime, guest: Make, monitor: str) -> None:
+    """Where the spec has none: its sockets, if it may make any, would reach the host's abstract ones."""
+    rest = [{"type": kind} for kind in ("pid", "ipc", "uts", "mount")]
+    keys = {"com.urunc.unikernel.network": "none"}
+    pid = up(urunc, guest(monitor, annotations=keys, linux={"namespaces": rest}), monitor)
+
+    assert os.readlink(f"/proc/{pid}/ns/net") != ours("net")
 
 
 @pytest.mark.parametrize(

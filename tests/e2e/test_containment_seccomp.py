@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.container import CONFIG, UNIKERNEL, Runtime, exit_status, merged, read, until, write_bundle
+from tests.container import BOUND_S, CONFIG, UNIKERNEL, Runtime, exit_status, merged, read, until, write_bundle
 from tests.e2e.containerd import Containerd
 from tests.guests import build, multiboot_build, spt_build
 
@@ -78,6 +78,27 @@ def test_what_an_intruder_reaches_by_calls_that_the_monitor_needs(urunc: Runtime
     assert {1, 22} == {number for call, number in found.items() if call.startswith("prctl")}
 
 
+def test_a_terminal_that_is_a_shells_too_cannot_be_typed_into(urunc: Runtime, bundle: Make, intruder: Path) -> None:
+    """Nor taken: the monitor is in a session of its own, and has no privilege."""
+    in_its_place(urunc, intruder)
+    master, slave = os.openpty()
+    try:
+        command = urunc.words("run", "--bundle", bundle("/app", "type"), "c")
+        errors_path = urunc.directory / "errors"
+        with errors_path.open("wb") as err, (urunc.directory / "said").open("wb") as out:
+            # as a shell's job: its session has the terminal
+            process = urunc.begin(("setsid", "--ctty", "--wait", *command), stdin=slave, stdout=out, stderr=err)
+            assert 0 == process.wait(BOUND_S)
+    finally:
+        os.close(master)
+        os.close(slave)
+    found = errors(read(urunc.directory / "said"))
+
+    assert {"isatty(0) ? 0 : -1": 0} | dict.fromkeys(
+        ('ioctl(0, TIOCSTI, "x")', "ioctl(0, TIOCSCTTY, 0)", "ioctl(0, TIOCSCTTY, 1)", "ioctl(0, TIOCCONS)"), 1
+    ) == found
+
+
 CALLS = (
     *(
         "mount",
@@ -93,7 +114,8 @@ CALLS = (
         "pivot_root",
         "socket",
     ),
-    *("perf", "userfaultfd", "process_vm", *(["int80"] if MACHINE == "x86_64" else [])),
+    *("perf", "userfaultfd", "process_vm", "add_key", "by_handle", "pidfd_getfd", "shmget"),
+    *(["int80"] if MACHINE == "x86_64" else []),
 )
 
 
@@ -140,7 +162,12 @@ def watched(urunc: Runtime, bundle: Make, intruder: Path) -> Callable[[str], Pat
 
 
 # what libseccomp calls it, where that is something else
-NAMES = {"fork": "clone", "perf": "perf_event_open", "process_vm": "process_vm_readv"}
+NAMES = {
+    "fork": "clone",
+    "perf": "perf_event_open",
+    "process_vm": "process_vm_readv",
+    "by_handle": "open_by_handle_at",
+}
 
 
 @pytest.mark.parametrize("call", [call for call in CALLS if call != "int80"])

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -22,6 +23,16 @@ static void say(const char *name, long result)
 }
 
 #define TRY(call) say(#call, call)
+
+/* What a program does to a terminal that is somebody else's, too, as with `urunc run` in a shell. */
+static void type(void)
+{
+    TRY(isatty(0) ? 0 : -1);
+    TRY(ioctl(0, TIOCSTI, "x"));
+    TRY(ioctl(0, TIOCSCTTY, 0));
+    TRY(ioctl(0, TIOCSCTTY, 1));
+    TRY(ioctl(0, TIOCCONS));
+}
 
 /* Calls that are on the list of QEMU: what they reach is up to the other walls. */
 static void reach(void)
@@ -65,6 +76,10 @@ static const struct {
     {"perf", SYS_perf_event_open, {0}},
     {"userfaultfd", SYS_userfaultfd, {0}},
     {"process_vm", SYS_process_vm_readv, {1}},
+    {"add_key", SYS_add_key, {0}},
+    {"by_handle", SYS_open_by_handle_at, {-1}},
+    {"pidfd_getfd", SYS_pidfd_getfd, {0}},
+    {"shmget", SYS_shmget, {0}},
 };
 
 int main(int argc, char **argv)
@@ -72,6 +87,8 @@ int main(int argc, char **argv)
     const char *blank = strrchr(argv[argc - 1], ' '), *word = blank ? blank + 1 : argv[argc - 1];
     if (strcmp(word, "reach") == 0)
         reach();
+    if (strcmp(word, "type") == 0)
+        type();
 #ifdef __x86_64__
     if (strcmp(word, "int80") == 0) {
         long result;

@@ -39,6 +39,12 @@ def answer(program: bytes, architecture: int, number: int, first: int = 0) -> in
                 raise AssertionError(f"instruction {code:#x}")
 
 
+def numbers_of_the_kernel() -> dict[str, int]:
+    command = ("gcc", "-E", "-dM", "-include", "asm/unistd.h", "-x", "c", "/dev/null")
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {name: int(number) for name, number in re.findall(r"#define __NR_(\w+) (\d+)", text)}
+
+
 @pytest.mark.parametrize(("machine", "monitor"), LISTS)
 def test_a_filter_allows_its_list_and_nothing_else(machine: str, monitor: str) -> None:
     program, architecture = calls.program(monitor, machine), MACHINES[machine]
@@ -121,16 +127,55 @@ def test_a_monitor_with_a_list_is_not_told_of() -> None:
 
 @pytest.mark.skipif(MACHINE not in MACHINES, reason=f"no list for {MACHINE}: its numbers are not compared")
 def test_numbers_are_the_kernels() -> None:
-    command = ("gcc", "-E", "-dM", "-include", "asm/unistd.h", "-x", "c", "/dev/null")
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    numbers = {name: int(number) for name, number in re.findall(r"#define __NR_(\w+) (\d+)", text)}
-    lists = calls._lists(MACHINE)
+    numbers, lists = numbers_of_the_kernel(), calls._lists(MACHINE)
 
     for named in (lists.REVIEWED, lists.HIDDEN, *lists.ALLOWED.values()):
         assert named == {name: numbers[name] for name in named}
     assert max(numbers.values()) >= lists.LAST
     assert {name for names in calls.REVIEWED.values() for name in names.split()} == set(lists.REVIEWED)
     assert set(calls.HIDDEN) == set(lists.HIDDEN)
+
+
+# Ways to other processes, other namespaces, the kernel itself, or round the filter: nothing that a monitor does.
+OUTWARD = (
+    *(
+        "ptrace",
+        "process_vm_readv",
+        "process_vm_writev",
+        "process_madvise",
+        "pidfd_open",
+        "pidfd_getfd",
+        "pidfd_send_signal",
+    ),
+    *("kcmp", "kill", "tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "setns", "unshare", "fork", "vfork", "clone3"),
+    *("mount", "umount2", "pivot_root", "chroot", "move_mount", "open_tree", "fsopen", "fsconfig", "fsmount"),
+    *("fspick", "mount_setattr", "open_by_handle_at", "name_to_handle_at", "fanotify_init", "add_key", "request_key"),
+    *(
+        "keyctl",
+        "bpf",
+        "perf_event_open",
+        "userfaultfd",
+        "io_uring_setup",
+        "init_module",
+        "finit_module",
+        "delete_module",
+    ),
+    *("kexec_load", "kexec_file_load", "reboot", "swapon", "swapoff", "quotactl", "acct", "syslog", "settimeofday"),
+    *("clock_settime", "adjtimex", "clock_adjtime", "sethostname", "setdomainname", "iopl", "ioperm", "modify_ldt"),
+    *("vhangup", "shmget", "shmat", "semget", "msgget", "mq_open", "setuid", "setgid", "setreuid", "setregid"),
+    *("setresuid", "setresgid", "setgroups", "setfsuid", "setfsgid", "capset", "personality", "lookup_dcookie"),
+    *("nfsservctl", "migrate_pages", "move_pages", "vmsplice", "memfd_secret"),
+)
+NEEDED = {"cloud-hypervisor": {"tkill"}, "firecracker": {"tkill"}, "hvt": {"personality"}}
+
+
+@pytest.mark.skipif(MACHINE not in MACHINES, reason=f"no list for {MACHINE}: its numbers are not known")
+@pytest.mark.parametrize("monitor", calls.table(MACHINE))
+def test_no_filter_leads_out(monitor: str) -> None:
+    known, program = numbers_of_the_kernel(), calls.program(monitor, MACHINE)
+    made = {name for name in OUTWARD if name in known and answer(program, MACHINES[MACHINE], known[name]) == ALLOW}
+
+    assert made == NEEDED.get(monitor, set())
 
 
 @pytest.mark.parametrize("monitor", calls.OWN)

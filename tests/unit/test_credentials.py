@@ -69,6 +69,7 @@ def test_capabilities_are_set_while_they_still_can_be() -> None:
     asked = Cage(io_priority=(1, 3), scheduler=scheduler, personality=8, selinux_label="a:b:c", apparmor_profile="p")
     spec = replace(SPEC, cage=asked, uid=5, gid=6, groups=(7,))
     assert [
+        ("no_core",),
         ("umask", 0o022),
         ("io_priority", 1, 3),
         ("scheduler", 1, 0, 0, 7, 0, 0, 0),
@@ -91,7 +92,7 @@ def test_nothing_is_done_for_what_is_not_asked_for() -> None:
     spec = replace(SPEC, cage=Cage(apparmor_profile="unconfined"))
     words = [operation[0] for operation in credentials.operations(spec, QEMU, MACHINE, 0)]
 
-    assert ["umask", "bounding_set", "groups", "user", "capabilities", "no_new_privileges"] == words
+    assert ["no_core", "umask", "bounding_set", "groups", "user", "capabilities", "no_new_privileges"] == words
     assert [] == credentials.before(spec, credentials.Confinement(keyring=False))
 
 

@@ -144,7 +144,7 @@ class Monitor(Record):
     kernels: "tuple[str, ...]" = ()  # kinds of image that it loads (image.File.kinds)
     copies: "tuple[str, ...]" = ()  # of these the ones that it keeps, initrd included, beside the guest's memory
     files: "Callable[[Machine], tuple[tuple[str, bytes], ...]]" = no_files  # path, content; as `nodes` in its root
-    takes_tap: str = "fd"  # or "name": then it needs `tap_nodes`, and a tap that nobody else holds open
+    takes_tap: str = "fd"  # or "name": then it opens `tap_nodes`, and needs a tap that nobody else holds open
     queues: bool = False  # whether it takes a descriptor for each queue of an interface, and /dev/vhost-net's beside it
     virtio: bool = True  # its interfaces are virtio-net, and want the header of that before each frame
     tap_nodes: "tuple[tuple[str, int, int], ...]" = ()

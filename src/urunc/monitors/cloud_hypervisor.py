@@ -3,7 +3,7 @@
 It starts a guest that reboots again, for ever; its events tell when, which is the end for the companion.
 """
 
-from . import TUN, Disk, Machine, Monitor, Nic, http, plain, printable
+from . import Disk, Machine, Monitor, Nic, http, plain, printable
 
 _SPECIAL = ' \t\n\v\f\r,"[]'  # of its option parser, which quotes in some versions and trims in all
 
@@ -42,7 +42,6 @@ MONITOR = Monitor(
     kernels=("bzimage", "pvh"),
     takes_tap="fd",
     powerdown=http("/api/v1/vm.power-button"),
-    tap_nodes=TUN,
     events=True,
     seccomp=True,
 )

@@ -1,6 +1,6 @@
 """QEMU, from 7.2 (qemu(1), docs/system/i386)."""
 
-from . import TUN, Disk, Machine, Monitor, Nic, Share, plain
+from . import Disk, Machine, Monitor, Nic, Share, plain
 
 # of virtio-net: what a guest without checksums and segmentation must not be offered
 _NO_OFFLOADS = (
@@ -158,7 +158,6 @@ MONITOR = Monitor(
     copies=("multiboot",),  # hw/i386/multiboot.c: whole, with the memory behind it, for its option ROM to read
     takes_tap="fd",
     powerdown="qmp",
-    tap_nodes=TUN,
     queues=True,
     shares=("virtiofs", "9pfs"),
     qmp=True,
