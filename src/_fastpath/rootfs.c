@@ -78,16 +78,21 @@ static int bind_mount(int *slots, const union fp_argument *argument, struct fp_e
     return 0;
 }
 
-/* A link in the place of one of the kernel's own would leave the usual place to the image (CVE-2019-16884). */
-static int check_place(int root, const char *type, const char *path, struct fp_error *error)
+/* Where a file system goes, made if it is missing.  A link in the place of one of the kernel's own would leave the
+ * usual place to the image (CVE-2019-16884): that is looked at by the descriptor that is mounted on, as who shares the
+ * rootfs may change it meanwhile. */
+static int open_place(int root, const char *type, const char *path, bool *ret_new, struct fp_error *error)
 {
     struct stat status;
     char step[FP_STEP_MAX];
-    if (strcmp(type, "proc") != 0 && strcmp(type, "sysfs") != 0)
-        return 0;
-    _cleanup_close_ int found = fp_rootfs_open(root, path, O_PATH | O_NOFOLLOW);
-    if (found < 0 || fstat(found, &status) < 0 || S_ISDIR(status.st_mode))
-        return 0;
+    bool own = strcmp(type, "proc") == 0 || strcmp(type, "sysfs") == 0;
+    _cleanup_close_ int made = -1;
+    _cleanup_close_ int found = fp_rootfs_open(root, path, own ? O_PATH | O_NOFOLLOW : O_PATH);
+    *ret_new = found < 0;
+    if (found < 0 && (made = fp_rootfs_make(root, path, true)) >= 0)
+        found = own ? fp_rootfs_open(root, path, O_PATH | O_NOFOLLOW) : fp_take_fd(&made);
+    if (!own || found < 0 || fstat(found, &status) < 0 || S_ISDIR(status.st_mode))
+        return fp_take_fd(&found);
     snprintf(step, sizeof(step), "%s must be mounted on ordinary directory", type);
     return fp_fail_with(error, ENOTDIR, step, path);
 }
@@ -100,11 +105,9 @@ static int new_mount(int root, const union fp_argument *argument, struct fp_erro
     const int64_t *numbers = fp_numbers(&argument[3]);
     struct stat before;
     char place[32], options[PATH_SIZE];
-    if (check_place(root, type, path, error) < 0)
-        return -1;
-    int found = fp_rootfs_open(root, path, O_PATH);
-    bool like = found >= 0 && strcmp(type, "tmpfs") == 0 && !strstr(data, "mode=");
-    _cleanup_close_ int target = found >= 0 ? found : fp_rootfs_make(root, path, true);
+    bool is_new;
+    _cleanup_close_ int target = open_place(root, type, path, &is_new, error);
+    bool like = !is_new && strcmp(type, "tmpfs") == 0 && !strstr(data, "mode=");
     if (target < 0 || fstat(target, &before) < 0)
         return fail_mount(error, source, path, false);
     snprintf(place, sizeof(place), "/proc/self/fd/%d", target);

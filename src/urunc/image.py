@@ -147,7 +147,13 @@ def _disk(root_fd: int, role: str, name: str, spec: "Spec") -> File:
 
 def _missing(what: str, name: str, place: str, error: OSError) -> UnikernelError:
     reason = "it leaves the rootfs" if error.errno in (errno.EXDEV, errno.ELOOP) else os.strerror(error.errno or 0)
-    return UnikernelError(f"{what} {name} in {place}: {reason[:1].lower() + reason[1:]}: correct the name")
+    advice = {
+        errno.ENOSYS: ": urunc needs Linux 5.14 or later, without a filter around it",  # openat2(2)
+        errno.EMFILE: "",
+        errno.ENFILE: "",
+        errno.ENOMEM: "",
+    }.get(error.errno or 0, ": correct the name")
+    return UnikernelError(f"{what} {name} in {place}: {reason[:1].lower() + reason[1:]}{advice}")
 
 
 def open_regular(root_fd: int, name: str, what: str) -> int:

@@ -1,8 +1,11 @@
 """Callers that leave odd things behind in the process they start us in: none of it decides what a container is."""
 
+import ctypes
+import errno
 import os
 import resource
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -210,6 +213,48 @@ def test_a_parent_that_dies_takes_no_container_along(urunc: Runtime, guest: Make
         assert (0, "") == (ended.returncode, ended.stderr)
 
     assert "running" == urunc.status()
+
+
+# numbers of the calls that filters of other container engines do not know (arch/x86/entry/syscalls/syscall_64.tbl)
+NEW_CALLS = {
+    "open_tree": 428,
+    "move_mount": 429,
+    "fsopen": 430,
+    "pidfd_open": 434,
+    "clone3": 435,
+    "close_range": 436,
+    "openat2": 437,
+    "mount_setattr": 442,
+}
+
+
+def without(number: int) -> None:
+    """Have a system call be none, as by a seccomp filter that is older than it (seccomp(2), SECCOMP_RET_ERRNO)."""
+    rows = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x50000 | errno.ENOSYS), (0x06, 0, 0, 0x7FFF0000)]
+    code = b"".join(struct.pack("HBBI", *row) for row in rows)
+    buffer = ctypes.create_string_buffer(code)
+    program = struct.pack("HxxxxxxP", len(rows), ctypes.addressof(buffer))
+    libc = ctypes.CDLL(None, use_errno=True)
+    set_no_new_privileges, set_seccomp, by_filter = 38, 22, 2
+    assert libc.prctl(set_no_new_privileges, 1, 0, 0, 0) == 0
+    assert libc.prctl(set_seccomp, by_filter, program, 0, 0) == 0
+
+
+@pytest.mark.parametrize("call", NEW_CALLS)
+def test_a_caller_without_a_call_is_told_what_is_missing(urunc: Runtime, guest: Make, call: str) -> None:
+    """Create works without it, or fails in one line and leaves nothing, although that call cannot be made for it."""
+    odd: dict[str, Any] = {"preexec_fn": lambda: without(NEW_CALLS[call])}
+    ended = urunc("create", "--bundle", guest(), "c", **odd)
+
+    if ended.returncode == 0:
+        ended = urunc("start", "c")
+        urunc.good("delete", "--force", "c")
+        if ended.returncode == 0:
+            return
+    assert (1, 1) == (ended.returncode, ended.stderr.count("\n"))
+    assert "function not implemented: urunc needs Linux 5.14 or later, without a filter around it" in ended.stderr
+    until(lambda: not orphans(), "the end of all processes")
+    assert ("gone", []) == (urunc.status(), urunc.remains())
 
 
 def test_full_disks_cut_no_file(urunc: Runtime, guest: Make) -> None:
