@@ -387,3 +387,34 @@ def test_a_thousand_annotations_of_others_are_passed_over(
     others = tuple((f"{name}{value}", value) for name in names for value in values)
 
     assert tuple(sorted(given)) == _fastpath.beginning(of(dict(others + given), separators), KNOWN)
+
+
+BUNNY = {
+    "unikernelType": "mirage",
+    "hypervisor": "spt",
+    "binary": "/.boot/kernel",
+    "cmdline": "",
+    "mountRootfs": "false",
+    "block": "/.boot/rootfs",
+    "blkMntPoint": "/",
+}
+BUNIX = dict.fromkeys(("cmdline", "unikernelVersion", "initrd", "block", "blkMntPoint", "useDMBlock"), "") | {
+    "unikernelType": "mirage",
+    "hypervisor": "hvt",
+    "binary": "/unikernel/app",
+}
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (BUNNY, {"binary": "/.boot/kernel", "mount_rootfs": False, "block": "/.boot/rootfs", "block_mount_point": "/"}),
+        (BUNIX, {"binary": "/unikernel/app"}),
+    ],
+)
+def test_what_packers_write_is_taken(written: dict[str, str], expected: dict[str, Any]) -> None:
+    """Urunc.json of bunny 0.0.5, and of bunix, whose keys are all there and may be empty; both are base64."""
+    found = resolve((), full(encoded(written)), TYPES)
+    named = {"type": written["unikernelType"], "hypervisor": written["hypervisor"], "source": "urunc.json"}
+
+    assert unikernel(**named, **expected) == found
