@@ -86,7 +86,9 @@ def shared_root(unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host:
         from .snapshot import reason_against
 
         reason = reason_against(unikernel, guest, host.backing)
-        raise UnikernelError(f"mountRootfs: {reason}; and {chosen.name} shares no directories: use hypervisor qemu")
+        missing = "this host has no virtiofsd: install it" if chosen.shares else ""
+        missing = missing or f"{chosen.name} shares no directories: use hypervisor qemu"
+        raise UnikernelError(f"mountRootfs: {reason}; and {missing}")
     return kinds[0]
 
 

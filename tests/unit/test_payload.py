@@ -352,6 +352,16 @@ def test_virtiofs_is_taken_where_the_host_has_it_unless_9p_is_asked_for() -> Non
         assert ("root=fs0 rw rootfstype=virtiofs" in one.words[0]) == (kind == "virtiofs")
 
 
+def test_mewz_has_virtiofs_and_is_not_told() -> None:
+    mewz: dict[str, Any] = {"pair": ("mewz", "qemu"), "args": ("/app",), "env": ()}
+    one, _, _ = on_rootfs(RESOLV, DATA, virtiofsd="/usr/lib/qemu/virtiofsd", **mewz)
+
+    assert one.share
+    assert ("virtiofs", ("ip=10.4.0.2/22", "gateway=10.4.0.1")) == (one.share.kind, one.words)
+    with pytest.raises(UnikernelError, match="and this host has no virtiofsd: install it"):
+        on_rootfs(**mewz)
+
+
 @pytest.mark.parametrize(
     ("pair", "keys", "reason"),
     [

@@ -2,7 +2,7 @@
 
 It takes an address and a gateway and nothing else: WASI's arguments and environment are empty in it.  Its timer asks
 the driver of its interface for frames, whether there is one or not (src/timer.zig): without it its first tick is its
-end.
+end.  Newer ones take the first virtiofs for their file system, whatever its tag (src/drivers/virtio/fs.zig).
 """
 
 from . import Boot, Guest, refuse
@@ -27,6 +27,7 @@ GUEST = Guest(
     kernels=("multiboot",),
     net=1,
     needs_net=True,
+    roots=("virtiofs",),
     memory_min_mib=512,
     virtio="modern",
     offloads=False,
