@@ -25,6 +25,7 @@ USER_CONTAINER = ("io.kubernetes.cri.container-name", "user-container")
 QUEUE_PROXY = ("io.kubernetes.cri.container-name", "queue-proxy")
 KNOWN = (PREFIX, _SANDBOX[0], USER_CONTAINER[0])  # how keys begin that count: there may be a thousand others
 _OF_POD = ("network", "ports")  # what a pod's annotations say of all its containers, whatever they are
+_UNKNOWN_MAX = 3
 _MANDATORY = ("unikernelType", "hypervisor", "binary")
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")  # as Go's strconv.ParseBool
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
@@ -60,6 +61,7 @@ class Unikernel(Record):
     machine: str = ""
     stop: str = ""
     share: str = ""  # how the rootfs is to be shared, if mountRootfs says that
+    unknown: "tuple[str, ...]" = ()  # some of the keys of `source` that this version does not know, to be shown
     for_queue_proxy: bool = False  # whether Knative's other container of the pod looks for this one
 
 
@@ -125,7 +127,7 @@ def _keys_of_file(content: "Mapping[str, object]") -> "dict[str, str]":
 
 
 def _unikernel(values: "Mapping[str, str]", source: str, types: "tuple[str, ...]", for_queue_proxy: bool) -> Unikernel:
-    """Build the record from one source.  Keys that are not known are ignored, as the runtime-spec wants."""
+    """Build the record from one source.  Keys that are not known change nothing, as the runtime-spec wants."""
     is_base64 = _is_base64(values, source, types)
     plain = {}
     for key in _KEYS:
@@ -144,7 +146,8 @@ def _unikernel(values: "Mapping[str, str]", source: str, types: "tuple[str, ...]
     asked = fields.pop("mount_rootfs") or fields["use_dm_block"]
     del fields["use_dm_block"]
     share = asked if asked in SHARES else ""
-    fields |= {"share": share, "source": source, "for_queue_proxy": for_queue_proxy}
+    unknown = tuple([_shown(PREFIX + key) for key in sorted(values.keys() - _KEYS.keys())[:_UNKNOWN_MAX]])
+    fields |= {"share": share, "source": source, "unknown": unknown, "for_queue_proxy": for_queue_proxy}
     return Unikernel(**fields, mount_rootfs=asked in (*_TRUE, *SHARES) if asked else None)
 
 

@@ -158,7 +158,7 @@ def _powers_down(unikernel: "Unikernel", guest: "Guest", chosen: "Monitor") -> b
 
 def hints(spec: "Spec", unikernel: "Unikernel", guest: "Guest", chosen: "Monitor", host: "Host") -> "tuple[str, ...]":
     """Return what may become of a machine that was checked: for those who look for the reason of a failure."""
-    found = []
+    found = [f"{unikernel.source}: {key} is not known, and changes nothing" for key in unikernel.unknown]
     memory_mib = _memory_mib(spec, guest, host)
     if memory_mib < guest.memory_min_mib:
         found.append(

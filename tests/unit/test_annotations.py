@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from urunc import _fastpath, annotations
+from urunc._record import replace
 from urunc.annotations import KNOWN, PREFIX, Unikernel, decides, is_pod_sandbox, resolve
 from urunc.errors import UnikernelError
 
@@ -32,6 +33,7 @@ ALL = PLAIN | {
 ABSENT: dict[str, Any] = dict.fromkeys(Unikernel.__slots__, "") | {
     "mount_rootfs": None,
     "source": "annotations of config.json",
+    "unknown": (),
     "for_queue_proxy": False,
 }
 SANDBOX = (("io.kubernetes.cri.container-type", "sandbox"),)
@@ -321,10 +323,15 @@ def test_mount_rootfs_says_how_it_is_shared(kind: str) -> None:
     assert (True, kind) == (found.mount_rootfs, found.share)
 
 
-def test_unknown_keys_beside_known_ones_are_ignored() -> None:
-    assert unikernel(type="unikraft", hypervisor="qemu", binary="/boot/kernel") == resolve(
-        pairs(PLAIN | {"vAccel": "vsock\0"}), None, TYPES
-    )
+def test_unknown_keys_beside_known_ones_change_nothing() -> None:
+    """A few of them are kept to be spoken of."""
+    known = unikernel(type="unikraft", hypervisor="qemu", binary="/boot/kernel")
+    many = {f"k{number}\n": "" for number in range(10)}
+
+    assert replace(known, unknown=(f"'{PREFIX}vAccel'",)) == resolve(pairs(PLAIN | {"vAccel": "vsock\0"}), None, TYPES)
+    found = resolve(pairs(PLAIN | many), None, TYPES)
+    assert found is not None
+    assert (3, False) == (len(found.unknown), "\n" in "".join(found.unknown))
 
 
 @pytest.mark.parametrize("values", [{}, PLAIN, {"cmdline": "x"}, {"unikernelType": "nonsense"}])

@@ -218,6 +218,16 @@ def hinted(guest: str, monitor: str, *, kvm: str = "full", memory_mib: int = 0, 
     return machine.hints(spec, unikernel, unikernels.load(guest), monitors.load(monitor), host)
 
 
+def test_keys_that_are_not_known_are_hinted_at() -> None:
+    kernel = File(role="kernel", fd=-1, name="/k", kinds=("elf64",), size=1)
+    unikernel = replace(UNIKERNEL, source="urunc.json", unknown=("com.urunc.unikernel.initrdd",))
+    host = replace(HOST, files=(kernel,), kvm="full")
+
+    assert ("urunc.json: com.urunc.unikernel.initrdd is not known, and changes nothing",) == machine.hints(
+        SPEC, unikernel, unikernels.load("linux"), monitors.load("qemu"), host
+    )
+
+
 def test_mewz_with_little_memory_is_hinted_at() -> None:
     assert ("a mewz guest with 256 MiB of memory may fail: give it 512 MiB or more",) == hinted(
         "mewz", "qemu", memory_mib=256
