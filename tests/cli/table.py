@@ -82,6 +82,12 @@ CONFIGURATIONS = [
         ("chdir /nonexistent: no such file or directory",),
         after="gone",
     ),
+    Row(
+        "create with --debug",
+        ("--debug", *CREATE),
+        says=("level=debug", "nsexec container setup", "child process in init()", "init: closing the pipe to signal"),
+        after="created",
+    ),
     create("no config.json", "JSON specification file config.json not found", files=()),
     create(
         "broken JSON",
@@ -396,6 +402,12 @@ LIFE = [
         ("exec failed", "cannot exec in a stopped container"),
         before="stopped",
     ),
+    Row("state of one that was killed", ("state", "c"), prints=('"pid":0', '"status":"stopped"'), before="killed"),
+    Row("delete of one that was killed", ("delete", "c"), before="killed", after="gone"),
+    Row("state without its bundle", ("state", "c"), prints=('"status":"stopped"',), before="without its bundle"),
+    Row("delete without its bundle", ("delete", "c"), before="without its bundle", after="gone"),
+    Row("delete of a deleted one", ("delete", "c"), 1, ("container does not exist",), before="deleted"),
+    Row("create of a deleted one", CREATE, before="deleted", after="created"),
     Row("ps running", ("ps", "c"), prints=("UID", "PID"), before="running"),
     Row("ps -f json running", ("ps", "-f", "json", "c"), prints=("[", "]"), before="running"),
     Row("ps stopped", ("ps", "c"), prints=("PID",), before="stopped"),
@@ -441,6 +453,13 @@ LISTS = [
     Row("list -f json", ("list", "--format=json"), prints=('"id":"c"', '"status":"running"'), before="running"),
     Row("list -f bad", ("list", "-f", "bad"), 1, ("invalid format option",)),
     Row("features", ("features",), prints=('"ociVersionMin"', '"hooks"')),
+    Row("spec", ("spec", "--bundle", "{bundle}"), files=()),
+    Row(
+        "spec --rootless",
+        ("spec", "--rootless", "--bundle", "{bundle}"),
+        files=(),
+        unikernel={"status": 1, "says": ("a rootless container is no unikernel",)},
+    ),
     Row("spec over a config.json", ("spec", "--bundle", "{bundle}"), 1, ("File config.json exists. Remove it first",)),
 ]
 

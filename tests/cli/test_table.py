@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,12 +27,34 @@ CHANGES: dict[str, dict[str, Any]] = {
     "process": SLEEP,  # the same bundle under the process monitor
     "urunc": {"process": {"args": ["/app", "exit=halt"]}, "annotations": UNIKERNEL},
 }
+
+
+def deleted(runtime: Runtime, bundle: Path) -> None:
+    runtime.create(bundle)
+    runtime.good("delete", "c")
+
+
+def killed(runtime: Runtime, bundle: Path) -> None:
+    """End the container's process behind the runtime's back."""
+    os.kill(runtime.running(bundle), signal.SIGKILL)
+    runtime.await_status("stopped")
+
+
+def without_its_bundle(runtime: Runtime, bundle: Path) -> None:
+    runtime.stopped(bundle)
+    shutil.rmtree(bundle)
+    bundle.mkdir()  # the command stands there
+
+
 STATES: dict[str, Callable[[Runtime, Path], object]] = {
     "": lambda runtime, bundle: None,
     "created": Runtime.create,
     "running": Runtime.running,
     "paused": Runtime.paused,
     "stopped": Runtime.stopped,
+    "deleted": deleted,
+    "killed": killed,
+    "without its bundle": without_its_bundle,
 }
 
 
