@@ -23,7 +23,9 @@ int fp_unix_address(int dirfd, const char *name, struct sockaddr_un *ret)
     return 0;
 }
 
-static int connect_long(const char *path, struct fp_error *error)
+#define CONSOLE "console socket: connect"
+
+static int connect_long(const char *path, const char *step, struct fp_error *error)
 {
     const char *slash = strrchr(path, '/');
     char directory[4096] = ".";
@@ -36,14 +38,14 @@ static int connect_long(const char *path, struct fp_error *error)
     struct sockaddr_un address;
     if (dirfd < 0 || fd < 0 || fp_unix_address(dirfd, slash ? slash + 1 : path, &address) < 0 ||
         connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-        return fp_fail(error, "console socket: connect", path);
+        return fp_fail(error, step, path);
     return fp_take_fd(&fd);
 }
 
 int fp_console_create(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error)
 {
     const union fp_argument *argument = operation->arguments;
-    _cleanup_close_ int socket = connect_long(argument[1].text, error);
+    _cleanup_close_ int socket = connect_long(argument[1].text, CONSOLE, error);
     if (socket < 0)
         return -1;
     const struct fp_pty pty = {(unsigned short)argument[2].integer, (unsigned short)argument[3].integer,
@@ -66,6 +68,13 @@ int fp_console_connect(struct fp_sandbox *sandbox, const char *path, struct fp_e
 {
     int *slot = &sandbox->slots[FP_SLOT_CONSOLE];
     fp_close_guard(slot);
-    *slot = connect_long(path, error);
+    *slot = connect_long(path, CONSOLE, error);
     return *slot < 0 ? -1 : 0;
+}
+
+/* As runc's --pidfd-socket: a client can wait for the process, or signal it, whatever becomes of its number. */
+int fp_console_pidfd(struct fp_sandbox *sandbox, const char *path, struct fp_error *error)
+{
+    _cleanup_close_ int socket = connect_long(path, "pidfd socket: connect", error);
+    return socket < 0 ? -1 : fp_pty_send(socket, sandbox->pidfd, "pidfd", error);
 }

@@ -76,6 +76,7 @@ int fp_vhost_net_open(struct fp_sandbox *sandbox, int64_t slot, struct fp_error 
 int fp_nowhere_open(struct fp_sandbox *sandbox, int64_t slot, struct fp_error *error);
 int fp_share_create(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error);
 int fp_console_create(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error);
+int fp_console_pidfd(struct fp_sandbox *sandbox, const char *path, struct fp_error *error);
 int fp_console_connect(struct fp_sandbox *sandbox, const char *path, struct fp_error *error);
 int fp_initrd_operation(struct fp_sandbox *sandbox, const struct fp_operation *operation, struct fp_error *error);
 

@@ -37,6 +37,7 @@
     X(INITRD_UINIT, "initrd_uinit", "ss")    /* path in the root, name in it: uinit, to be the guest's init */         \
     X(INITRD_END, "initrd_end", "s")         /* path in the root */                                                    \
     X(CONSOLE, "console", "isiiii")          /* slot for the slave, console socket, rows, columns, uid, gid */         \
+    X(PIDFD_SOCKET, "pidfd_socket", "s")     /* who gets a pidfd of urunc-init */                                      \
     X(CONSOLE_SOCKET, "console_socket", "s") /* the console socket, for a terminal that urunc-init makes:              \
                                                 FP_SLOT_CONSOLE */                                                     \
     X(COPY, "copy", "isi") /* slot (used up), path in the root, mode: what outlives the file system it is on */        \

@@ -45,6 +45,6 @@ int fp_pty_send(int socket, int master, const char *name, struct fp_error *error
         (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
     memcpy(CMSG_DATA(&control.header), &master, sizeof(int));
     if (sendmsg(socket, &message, MSG_NOSIGNAL) < 0)
-        return fp_fail(error, "console socket: send", name);
+        return fp_fail(error, "send over the socket", name);
     return 0;
 }

@@ -215,6 +215,8 @@ int fp_root_operation(struct fp_sandbox *sandbox, const struct fp_operation *ope
         return fp_denied_create(sandbox, operation, error);
     case FP_OP_CONSOLE:
         return fp_console_create(sandbox, operation, error);
+    case FP_OP_PIDFD_SOCKET:
+        return fp_console_pidfd(sandbox, argument[0].text, error);
     case FP_OP_CONSOLE_SOCKET:
         return fp_console_connect(sandbox, argument[0].text, error);
     default:

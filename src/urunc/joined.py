@@ -264,6 +264,7 @@ def operations_of(  # noqa: PLR0913, PLR0917  all that a process which joins is 
     notify, filters = agent.loaded(spec, profile(spec, answered=True))
     return (
         ("stage", "root"),
+        *([("pidfd_socket", request.pidfd_socket)] if request.pidfd_socket else []),
         *([("other_root", MOUNT_SLOT, root)] if root else []),
         *listener,
         *ordinary.console_of(spec, request.console_socket, console),

@@ -121,7 +121,10 @@ class Launch:
     def make_root(self, chosen: "Monitor", host: "Host", machine: "Callable[[facts.Network], Machine]") -> None:
         """Have stage root executed and the rest kept by urunc-init."""
         whole = self.plan(chosen, host, machine(self.network))
-        self.sandbox.execute(_fastpath.pack(whole.operations), tuple(file.fd for file in whole.files))
+        stage, *operations = whole.operations
+        asked = self.request.pidfd_socket
+        told = (("pidfd_socket", asked),) if asked else ()
+        self.sandbox.execute(_fastpath.pack((stage, *told, *operations)), tuple(file.fd for file in whole.files))
 
     def plan(self, chosen: "Monitor", host: "Host", machine: "Machine") -> plan.Plan:
         """Return how urunc-init becomes the monitor of `machine`, in the network that was found."""

@@ -29,6 +29,7 @@ class Request(Record):
     # create, run, spec, exec
     bundle: str = ""
     pid_file: str = ""
+    pidfd_socket: str = ""
     console_socket: str = ""
     preserve_fds: int = 0
     detach: bool = False
@@ -66,6 +67,8 @@ class Request(Record):
     cpu_quota_us: "int | None" = None
     cpu_period_us: "int | None" = None
     cpu_shares: "int | None" = None
+    cpu_burst_us: "int | None" = None
+    cpu_idle: "int | None" = None
     cpu_rt_runtime_us: "int | None" = None
     cpu_rt_period_us: "int | None" = None
     cpuset_cpus: str = ""
@@ -111,6 +114,8 @@ OPTIONS = {
     "cap": ("c", "list", "cap", "add a capability"),
     "cgroup": ("", "list", "cgroup", "run the process in a sub-cgroup"),
     "console-socket": ("", "text", "console_socket", "Unix socket that receives the terminal's master descriptor"),
+    "cpu-burst": ("", "number", "cpu_burst_us", "unused cpu time that may be saved up, in microseconds"),
+    "cpu-idle": ("", "number", "cpu_idle", "1: cpu time that nobody else wants, 0: its share"),
     "cpu-period": ("", "number", "cpu_period_us", "period of the cpu quota, in microseconds"),
     "cpu-quota": ("", "number", "cpu_quota_us", "cpu time allowed in a period, in microseconds"),
     "cpu-rt-period": ("", "number", "cpu_rt_period_us", "period of the realtime limit, in microseconds"),
@@ -148,6 +153,7 @@ OPTIONS = {
     "no-subreaper": ("", "flag", "", "accepted for compatibility, not used"),
     "page-server": ("", "text", "", "ADDRESS:PORT of the page server"),
     "parent-path": ("", "text", "", "directory of the image files of an earlier pre-dump"),
+    "pidfd-socket": ("", "text", "pidfd_socket", "Unix socket that receives a pidfd of the process"),
     "pid-file": ("", "text", "pid_file", "write the process id to this file"),
     "pids-limit": ("", "number", "pids_limit", "number of processes allowed"),
     "pre-dump": ("", "flag", "", "dump memory only, leave the container running"),
@@ -166,11 +172,11 @@ OPTIONS = {
     "work-path": ("", "text", "", "directory of work files and logs"),
 }
 
-_CREATE = "bundle console-socket pid-file no-pivot no-new-keyring preserve-fds"
+_CREATE = "bundle console-socket pid-file pidfd-socket no-pivot no-new-keyring preserve-fds"
 _EXEC_WORDS = "<container-id> [command [arguments...]]"
 _EXEC = (
     "console-socket cwd env tty user additional-gids process detach pid-file process-label apparmor no-new-privs"
-    " cap preserve-fds cgroup ignore-paused"
+    " cap preserve-fds cgroup ignore-paused pidfd-socket"
 )
 _CRIU = (
     " image-path work-path tcp-established ext-unix-sk shell-job file-locks manage-cgroups-mode empty-ns auto-dedup"
@@ -180,7 +186,7 @@ _CHECKPOINT = "parent-path leave-running status-fd page-server pre-dump" + _CRIU
 _RESTORE = "console-socket bundle detach pid-file no-subreaper no-pivot lsm-profile lsm-mount-context" + _CRIU
 _UPDATE = (
     "resources memory memory-reservation memory-swap cpu-quota cpu-period cpu-share cpu-rt-runtime cpu-rt-period"
-    " cpuset-cpus cpuset-mems pids-limit blkio-weight l3-cache-schema mem-bw-schema"
+    " cpu-burst cpu-idle cpuset-cpus cpuset-mems pids-limit blkio-weight l3-cache-schema mem-bw-schema"
 )
 # verb: (what it does, what follows the options, least and greatest (-1: any) number of arguments, options)
 VERBS = {

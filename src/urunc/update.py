@@ -28,6 +28,8 @@ FLAGS = {
     "cpu_quota": "cpu_quota_us",
     "cpu_period": "cpu_period_us",
     "cpu_shares": "cpu_shares",
+    "cpu_burst": "cpu_burst_us",
+    "cpu_idle": "cpu_idle",
     "cpu_rt_runtime": "cpu_rt_runtime_us",
     "cpu_rt_period": "cpu_rt_period_us",
     "cpus": "cpuset_cpus",
@@ -64,6 +66,10 @@ def asked(request: "Request") -> "Resources":
         found = resources.of(decode(_content(request.resources), "resources"), "resources")
         return replace(found, devices=())
     values = {field: getattr(request, flag) for field, flag in FLAGS.items()}
+    if values["cpu_idle"] not in (None, 0, 1):
+        raise SpecError(f"invalid value for cpu-idle: {values['cpu_idle']}: give 0 or 1")
+    if (values["cpu_burst"] or 0) < 0:
+        raise SpecError(f"invalid value for cpu-burst: {values['cpu_burst']}: give microseconds")
     return resources.Resources(**{field: value for field, value in values.items() if value is not None})
 
 

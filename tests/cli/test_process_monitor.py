@@ -2,13 +2,15 @@
 
 import json
 import os
+import signal
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.container import CONFIG, Runtime, exit_status, merged, read, write_bundle
+from tests.container import CONFIG, Runtime, alive, exit_status, merged, read, write_bundle
 
 MOUNTS: list[dict[str, Any]] = [
     {"destination": "/proc", "type": "proc", "source": "proc"},
@@ -491,3 +493,40 @@ def test_a_real_time_policy_without_time_for_it_says_what_it_needs(process: Runt
 
     assert 1 == ended.returncode
     assert "sched_setattr: operation not permitted: real-time policies take linux.resources.cpu.rea" in ended.stderr
+
+
+def test_the_pidfd_socket_receives_the_process_of_create_and_of_exec(process: Runtime) -> None:
+    path = process.directory / "pidfd"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(2)
+        pid = process.create(make(process, "sleep 1000"), "c", "--pidfd-socket", path)
+        process.good("start", "c")
+        pid_file = process.directory / "pid"
+        process.good("exec", "--detach", "--pidfd-socket", path, "--pid-file", pid_file, "c", "sleep", "1000")
+        pidfds = []
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with connection:
+                pidfds += socket.recv_fds(connection, 100, 4)[1]
+    joined = int(pid_file.read_text())
+    signal.pidfd_send_signal(pidfds[1], signal.SIGKILL)
+
+    assert 137 == exit_status(joined)
+    assert alive(pid)
+    signal.pidfd_send_signal(pidfds[0], signal.SIGKILL)
+    assert 137 == exit_status(pid)
+    for pidfd in pidfds:
+        os.close(pidfd)
+
+
+def test_update_of_what_the_cpu_controller_has_beside_shares(process: Runtime) -> None:
+    pid = process.running(make(process, "sleep 1000"))
+    groups = dict(line.split(":", 2)[1:] for line in read(Path(f"/proc/{pid}/cgroup")).splitlines())
+    directory = Path("/sys/fs/cgroup/cpu" + groups["cpu"]) if "cpu" in groups else Path("/sys/fs/cgroup" + groups[""])
+    process.good("update", "--cpu-idle", "1", "c")
+
+    assert "1\n" == (directory / "cpu.idle").read_text()
+    for option in (("--cpu-idle", "2"), ("--cpu-burst", "-1")):
+        assert 1 == process("update", *option, "c").returncode
+    assert "1\n" == (directory / "cpu.idle").read_text()
