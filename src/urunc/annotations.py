@@ -156,7 +156,7 @@ def _checked(values: "Mapping[str, str]", source: str) -> "dict[str, Any]":
     fields = {}
     for key, value in values.items():
         field, check = _KEYS[key]
-        fault = _text_fault(value) or (check(value) if value else "")
+        fault = (_text_fault(value) or check(value)) if value else ""
         if fault:
             raise _fault(source, key, value, fault)
         fields[field] = value

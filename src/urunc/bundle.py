@@ -17,6 +17,7 @@ from .jsontext import (
     pairs_unread,
     quote,
     records,
+    rows,
     strings,
     table,
     text,
@@ -171,24 +172,23 @@ def _mapped(value: object, where: str) -> str:
 # what may be long, and many a guest is not given; the profile is in a cache
 _LATER = {"process": {"env": "texts"}, "annotations": "pairs", "linux": {"seccomp": "whatever"}}
 
-# rows of jsontext.fields
-_NAMESPACE = (
+_NAMESPACE = rows(
     ("type", "type", known, NAMESPACE_TYPES, 'namespace "%s" does not exist'),
     ("path", "path", absolute),
 )
-_RLIMIT = (
+_RLIMIT = rows(
     ("type", "type", known, RLIMIT_TYPES, "wrong rlimit value: %s"),
     ("soft", "soft", whole, 0, _MAX_U64),
     ("hard", "hard", whole, 0, _MAX_U64),
 )
-_MOUNT = (
+_MOUNT = rows(
     ("destination", "destination", _destination),
     ("type", "type", text),
     ("source", "source", text),
     ("options", "options", strings),
     ("mapped", "uidMappings", _mapped),
 )
-_MAPPING = (
+_MAPPING = rows(
     ("container_id", "containerID", whole, 0, _MAX_ID),
     ("host_id", "hostID", whole, 0, _MAX_ID),
     ("size", "size", whole, 0, _MAX_ID + 1),
@@ -199,14 +199,14 @@ def _hook_environment(value: object, where: str) -> "tuple[str, ...] | None":
     return None if value is None else strings(value, where)
 
 
-_HOOK = (
+_HOOK = rows(
     ("path", "path", absolute, True),
     ("args", "args", strings),
     ("env", "env", _hook_environment),
     ("timeout_s", "timeout", whole, 1, 2**31 - 1),
 )
-_CAPABILITIES = tuple([(name, name, strings) for name in Capabilities.__slots__])
-_FIELDS = (
+_CAPABILITIES = rows(*[(name, name, strings) for name in Capabilities.__slots__])
+_FIELDS = rows(
     ("version", "ociVersion", _version),
     ("args", "process.args", strings),
     ("cwd", "process.cwd", _cwd),

@@ -6,7 +6,7 @@ The one rule: what is asked for is taken over whole or refused by name; nothing 
 from . import _fastpath
 from ._record import Record
 from .errors import SpecError
-from .jsontext import fields, known, strings, table, table_unread, text, whole
+from .jsontext import fields, known, rows, strings, table, table_unread, text, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -182,8 +182,7 @@ def _profile(value: object, where: str) -> "_fastpath.Json | None":
     return None if value is None else table_unread(value, where)
 
 
-# rows of jsontext.fields
-_SCHEDULER = (
+_SCHEDULER = rows(
     ("policy", "policy", _policy),
     ("flags", "flags", _flags),
     ("nice", "nice", whole, -20, 19),
@@ -192,7 +191,7 @@ _SCHEDULER = (
     ("deadline_ns", "deadline", whole, 0, _MAX_U64 // 2),
     ("period_ns", "period", whole, 0, _MAX_U64 // 2),
 )
-_FIELDS = (
+_FIELDS = rows(
     ("selinux_label", "process.selinuxLabel", text),
     ("apparmor_profile", "process.apparmorProfile", text),
     ("io_priority", "process.ioPriority", _io_priority),

@@ -8,10 +8,11 @@ from .errors import SpecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     _Strings = Sequence[str]
+    Row = tuple[str, str, str, str, Callable[..., Any], tuple[Any, ...]]
 else:
     _Strings = object
 
@@ -211,26 +212,45 @@ def table(value: object, where: str) -> "Mapping[str, object]":
     return value or {}
 
 
-def fields(document: "Mapping[str, object]", prefix: str, rows: "Iterable[tuple[Any, ...]]") -> "dict[str, Any]":
-    """Return the fields of a record as `rows` say: field, dotted path, accessor, further arguments of the accessor."""
+def rows(*given: "tuple[Any, ...]") -> "tuple[Row, ...]":
+    """Return the table for `fields`: of rows of field, dotted path, accessor, further arguments of the accessor.
+
+    Paths are taken apart here, which is when a module is imported.
+    """
+    made = []
+    for field, path, accessor, *limits in given:
+        outer, _, last = path.rpartition(".")
+        made.append((field, outer, last, path, accessor, tuple(limits)))
+    return tuple(made)
+
+
+def fields(document: "Mapping[str, object]", prefix: str, table_of: "Iterable[Row]") -> "dict[str, Any]":
+    """Return the fields of a record, each by its row; `prefix` is what stands before a path in errors."""
     found = {}
-    for field, path, accessor, *limits in rows:
-        *outer, last = path.split(".")
-        holder, walked = document, prefix
-        for key in outer:
-            holder = table(holder.get(key), walked + key)
-            walked += key + "."
+    holders = {"": document}
+    for field, outer, last, path, accessor, limits in table_of:
+        holder = holders.get(outer)
+        if holder is None:
+            holder = holders[outer] = _inside(document, prefix, outer)
         found[field] = accessor(holder.get(last), prefix + path, *limits)
     return found
 
 
-def records(value: object, where: str, record: "Any", rows: "Iterable[tuple[Any, ...]]") -> "tuple[Any, ...]":
+def _inside(holder: "Mapping[str, object]", walked: str, path: str) -> "Mapping[str, object]":
+    for key in path.split("."):
+        walked += key
+        holder = table(holder.get(key), walked)
+        walked += "."
+    return holder
+
+
+def records(value: object, where: str, record: "Any", table_of: "Iterable[Row]") -> "tuple[Any, ...]":
     """Return a list of objects as records, by `fields`; () for None."""
     if value is None:
         return ()
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise SpecError(f"{where} must be a list of objects")
-    return tuple([record(**fields(item, f"{where}[{index}].", rows)) for index, item in enumerate(value)])
+    return tuple([record(**fields(item, f"{where}[{index}].", table_of)) for index, item in enumerate(value)])
 
 
 def quote(value: str) -> str:

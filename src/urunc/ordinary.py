@@ -8,7 +8,7 @@ import os
 from . import _fastpath, agent, bundle, credentials, documents, facts, hooks, image, plan, unikernels
 from ._record import replace
 from .errors import SpecError, UnikernelError
-from .jsontext import absolute, decode, fields, known, records, strings, table, whole
+from .jsontext import absolute, decode, fields, known, records, rows, strings, table, whole
 from .launch import Launch, owner, profile
 from .monitors import process
 from .slots import MOUNT_SLOT
@@ -238,7 +238,7 @@ def _mode(value: object, where: str) -> int:
     return whole(value, where, 0, 0o177777, 0o666) & 0o7777
 
 
-_DEVICE = (
+_DEVICE = rows(
     ("type", "type", known, ("c", "b", "u", "p"), 'device type "%s" is not known'),
     ("path", "path", absolute, True),
     ("major", "major", whole, 0, _MAX),
@@ -248,7 +248,7 @@ _DEVICE = (
     ("gid", "gid", whole, 0, _MAX),
 )
 _PROPAGATIONS = ("", "private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable")
-_FIELDS = (
+_FIELDS = rows(
     ("devices", "linux.devices", records, process.Device, _DEVICE),
     ("masked", "linux.maskedPaths", strings),
     ("read_only", "linux.readonlyPaths", strings),

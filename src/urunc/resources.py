@@ -5,7 +5,7 @@ The one rule: what is asked for is checked here for its form; whether a machine 
 
 from ._record import Record
 from .errors import SpecError
-from .jsontext import fields, flag, known, pairs, quote, records, text, whole
+from .jsontext import fields, flag, known, pairs, quote, records, rows, text, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -168,26 +168,25 @@ def _unified(value: object, where: str) -> "tuple[tuple[str, str], ...]":
 
 
 _PAIR = (("major", "major", whole, -1, _U32), ("minor", "minor", whole, -1, _U32))
-_RATE = (*_PAIR, ("rate", "rate", whole, 0, _U64))
-_WEIGHT = (*_PAIR, ("weight", "weight", whole, 0, 1000), ("leaf_weight", "leafWeight", whole, 0, 1000))
-_HUGE_PAGES = (("size", "pageSize", _line), ("limit", "limit", whole, 0, _U64))
-_PRIORITY = (("name", "name", _line), ("priority", "priority", whole, 0, _U32))
-_RDMA = (("handles", "hcaHandles", whole, 0, _U32, -1), ("objects", "hcaObjects", whole, 0, _U32, -1))
-_DEVICE = (
+_RATE = rows(*_PAIR, ("rate", "rate", whole, 0, _U64))
+_WEIGHT = rows(*_PAIR, ("weight", "weight", whole, 0, 1000), ("leaf_weight", "leafWeight", whole, 0, 1000))
+_HUGE_PAGES = rows(("size", "pageSize", _line), ("limit", "limit", whole, 0, _U64))
+_PRIORITY = rows(("name", "name", _line), ("priority", "priority", whole, 0, _U32))
+_RDMA = rows(("handles", "hcaHandles", whole, 0, _U32, -1), ("objects", "hcaObjects", whole, 0, _U32, -1))
+_DEVICE = rows(
     ("allow", "allow", flag),
     ("type", "type", known, DEVICE_TYPES, "invalid device type %s: use a, b or c"),
     ("major", "major", whole, -1, _U32, -1),
     ("minor", "minor", whole, -1, _U32, -1),
     ("access", "access", _access),
 )
-NODE = (
+NODE = rows(
     ("type", "type", text),
     ("path", "path", text),
     ("major", "major", whole, 0, _U32),
     ("minor", "minor", whole, 0, _U32),
 )
-# rows of jsontext.fields
-_RESOURCES = (
+_RESOURCES = rows(
     ("memory_limit", "memory.limit", limit),
     ("memory_reservation", "memory.reservation", limit),
     ("memory_swap", "memory.swap", limit),

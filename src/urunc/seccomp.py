@@ -9,7 +9,7 @@ import os
 from . import _fastpath
 from ._record import Record
 from .errors import HostError, SpecError
-from .jsontext import known, records, strings, text, whole
+from .jsontext import known, records, rows, strings, text, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -167,13 +167,13 @@ def _number(value: object, where: str) -> "int | None":
     return None if value is None else whole(value, where, 0, 0xFFFF)
 
 
-_CONDITION = (
+_CONDITION = rows(
     ("argument", "index", whole, 0, 5),
     ("value", "value", whole, 0, _MAX_U64),
     ("second", "valueTwo", whole, 0, _MAX_U64),
     ("operator", "op", _operator),
 )
-_RULE = (
+_RULE = rows(
     ("names", "names", strings),
     ("action", "action", text),
     ("number", "errnoRet", _number),

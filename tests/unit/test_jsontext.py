@@ -302,7 +302,7 @@ def test_null_in_a_list_of_numbers_is_refused() -> None:
 
 
 def test_fields_names_the_object_on_the_way() -> None:
-    rows = (("limit", "memory.limit", jsontext.flag),)
+    rows = jsontext.rows(("limit", "memory.limit", jsontext.flag))
 
     assert {"limit": True} == jsontext.fields({"memory": {"limit": True}}, "", rows)
     with pytest.raises(SpecError, match=r"^config\.json: memory must be an object$"):
