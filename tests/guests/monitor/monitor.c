@@ -1,11 +1,15 @@
 /*
  * A program in QEMU's place, in Firecracker's, and in a helper's: it does what the words of its command line or of its
  * configuration file say, in this order.
- *   answer=N    listens on the socket behind --api-sock, says "ready", and gives each request this HTTP status; with
- * 204 it writes the request to its errors and ends flood       sends a megabyte without a line end on descriptor 3,
- * then one replies=N   answers N commands on descriptor 3 credentials writes its uid, its capabilities and whether
- * descriptor 3 is open catch       says so when SIGTERM comes, and ends with 9 sleep       says "ready" and waits for
- * ever status=N    ends with N; without it with 0
+ *
+ *   answer=N     listens on the socket behind --api-sock, says "ready", and gives each request this HTTP status; with 204
+ *                it writes the request to its errors and ends
+ *   flood        sends a megabyte without a line end to QMP's client, then one
+ *   replies=N    answers N commands of QMP's client
+ *   credentials  writes its uid, its capabilities and whether descriptor 3 is open
+ *   catch        says so when SIGTERM comes, and ends with 9
+ *   sleep        says "ready" and waits for ever
+ *   status=N     ends with N; without it with 0
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -20,6 +24,8 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+static int qmp = -1; /* the descriptor */
 
 static void caught(int number)
 {
@@ -44,9 +50,9 @@ static void credentials(void)
 static void reply(int count)
 {
     char c;
-    for (int done = 0; done < count && read(3, &c, 1) == 1;)
+    for (int done = 0; done < count && read(qmp, &c, 1) == 1;)
         if (c == '\n')
-            done += dprintf(3, "{\"return\": {}}\r\n") > 0;
+            done += dprintf(qmp, "{\"return\": {}}\r\n") > 0;
 }
 
 static void answer(const char *path, int status)
@@ -92,13 +98,14 @@ int main(int argc, char **argv)
 {
     char all[65536] = "";
     collect(argc, argv, all, sizeof(all));
+    const char *at = strstr(all, "id=qmp,fd=");
+    qmp = at ? atoi(at + 10) : -1;
     if (strstr(all, "flood")) {
         char *block = malloc(1 << 20);
         memset(block, 'x', 1 << 20);
-        dprintf(3, "%.*s\n", 1 << 20, block);
+        dprintf(qmp, "%.*s\n", 1 << 20, block);
     }
-    const char *at = strstr(all, "replies=");
-    if (at)
+    if ((at = strstr(all, "replies=")))
         reply(atoi(at + 8));
     if ((at = strstr(all, "answer=")))
         for (int i = 1; i + 1 < argc; i++)
