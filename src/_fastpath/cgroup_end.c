@@ -15,7 +15,7 @@
 #include <time.h>
 
 #define MARK "user.urunc"
-enum { STEP_MS = 2, MANAGER_MS = 2000, MARK_MAX = 48 + 24 * FP_CGROUPS_MAX };
+enum { EXIT_STEP_US = 50, EXIT_US = 2000, STEP_MS = 2, MANAGER_MS = 2000, MARK_MAX = 48 + 24 * FP_CGROUPS_MAX };
 
 /* A journal is no reason to remove a directory that is no cgroup, or is not there any more. */
 static bool is_cgroup(const char *path)
@@ -104,6 +104,18 @@ static int await_manager(const char *path, bool kill, struct fp_error *error)
     return is_cgroup(path) ? fp_cgroup_remove(path, kill, error) : 0;
 }
 
+/* A process is in its cgroups for a moment longer than its parent knows that it has ended, for some more where others
+ * want the processor: to wait for that costs less than to look whose the cgroup is, and who is in it. */
+static bool goes(const char *path)
+{
+    for (int waited_us = 0; rmdir(path) < 0; waited_us += EXIT_STEP_US) {
+        if (errno != EBUSY || waited_us >= EXIT_US)
+            return errno == ENOENT;
+        nanosleep(&(struct timespec){.tv_nsec = EXIT_STEP_US * 1000L}, NULL);
+    }
+    return true;
+}
+
 /* One that is empty goes, whoever's it is: that is the kernel's own word that nobody uses it.  In one without our mark
  * there is nobody that we have let in. */
 static int undo_group(int state_fd, const char *controllers, const char *path, bool managed, bool kill,
@@ -111,7 +123,7 @@ static int undo_group(int state_fd, const char *controllers, const char *path, b
 {
     if (managed)
         return is_ours(state_fd, controllers, path) ? await_manager(path, kill, error) : 0;
-    if (rmdir(path) == 0 || errno == ENOENT || !is_ours(state_fd, controllers, path))
+    if (goes(path) || !is_ours(state_fd, controllers, path))
         return 0;
     struct fp_error ignored = {0};
     struct fp_cgroup_list list;

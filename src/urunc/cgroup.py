@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Where = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]  # controllers, mounts, what a path is below
 
 CGROUP2 = "cgroup2"
-# of version 1, what ends and confines a container, and what its statistics are of
+# of version 1, what ends and confines a container, and what its statistics are of (blkio: of one that has disks)
 ALWAYS = frozenset(("blkio", "cpu", "cpuacct", "devices", "freezer", "hugetlb", "memory", "pids"))
 
 
@@ -58,18 +58,20 @@ def settings(  # noqa: PLR0913  what there is, and what is wanted
     *,
     scoped: bool = False,
     looked_at: bool = False,
+    has_disks: bool = True,
 ) -> "tuple[Where, tuple[Operation, ...]]":
     """Return the hierarchies that a container is in and what puts its limits into force, whatever its id.
 
     `nodes` are the devices that the monitor needs, `overhead_bytes` is what it needs beside the guest's memory;
-    `scoped` is whether systemd makes the cgroup, `looked_at` whether its program may look where it is.
+    `scoped` is whether systemd makes the cgroup, `looked_at` whether its program may look where it is,
+    `has_disks` whether there is anything that it could read or write.
     """
     writes = limits.writes(spec.resources, overhead_bytes, unified=is_unified(layout))
     _check_unified(spec, layout)
     groups = _groups(layout, writes, scoped=scoped)
     named = spec.cgroups_path or any(namespace.type == "cgroup" for namespace in spec.namespaces)
     if not (scoped or looked_at or named):
-        groups = _needed(groups, writes)
+        groups = _needed(groups, writes, ALWAYS if has_disks else ALWAYS - {"blkio"})
     if not groups:
         raise HostError("no control groups are mounted here: mount cgroup2 on /sys/fs/cgroup")
     names = tuple(group[0] for group in groups)
@@ -140,7 +142,7 @@ def _groups(layout: "Layout", writes: "tuple[Write, ...]", *, scoped: bool) -> "
     return tuple(entry for entry in known if entry[0] != CGROUP2 or needed)
 
 
-def _needed(groups: "Layout", writes: "tuple[Write, ...]") -> "Layout":
+def _needed(groups: "Layout", writes: "tuple[Write, ...]", always: "frozenset[str]") -> "Layout":
     """Return the hierarchies in which a container is told from its maker, where nobody knows where to look for it.
 
     In each other one (cpuset and net_cls without a limit, name=systemd) it would be below its maker and be like it.
@@ -150,7 +152,7 @@ def _needed(groups: "Layout", writes: "tuple[Write, ...]") -> "Layout":
     return tuple(
         group
         for number, group in enumerate(groups)
-        if number in limited or group[0] == CGROUP2 or not ALWAYS.isdisjoint(group[0].split(","))
+        if number in limited or group[0] == CGROUP2 or not always.isdisjoint(group[0].split(","))
     )
 
 

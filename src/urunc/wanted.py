@@ -114,8 +114,15 @@ class Wanted:
         if self.host is None:
             raise UnikernelError("an ordinary container has no machine")
         nodes = self._nodes(chosen, self.host)
+        devices = self.host.devices  # of a Solo5 guest, which can have no others
         return cgroup.settings(
-            self.spec, self.host.cgroups, nodes, self.overhead_bytes, scoped=scoped, looked_at=self.process
+            self.spec,
+            self.host.cgroups,
+            nodes,
+            self.overhead_bytes,
+            scoped=scoped,
+            looked_at=self.process,
+            has_disks=devices is None or any(kind == "block" for kind, _ in devices),
         )
 
     def scope(self, chosen: "monitors.Monitor", host: "facts.Host", container_id: str) -> "Scope":

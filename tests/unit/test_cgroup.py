@@ -18,6 +18,7 @@ HYBRID = (
     ("cgroup2", "/sys/fs/cgroup/unified", "/", "/user/scope"),
 )
 V1 = HYBRID[:-1]
+BLKIO = ("blkio", "/sys/fs/cgroup/blkio", "/", "/")
 V2 = (("cgroup2", "/sys/fs/cgroup", "/", "/user.slice/session"),)
 MIB = 1 << 20
 
@@ -85,6 +86,9 @@ def test_hierarchies_without_a_limit_are_for_those_who_look_there(asked: dict[st
     controllers = cgroup.settings(cast(Any, Asked(**asked)), layout, (), 0)[0][0]
 
     assert {"cpu,cpuacct", "devices", "memory"} | more == set(controllers)
+    without_disks = cgroup.settings(cast(Any, Asked(**asked)), (*layout, BLKIO), (), 0, has_disks=False)[0][0]
+    assert {"cpu,cpuacct", "devices", "memory"} | more | ({"blkio"} if len(more) > 1 else set()) == set(without_disks)
+    assert "blkio" in cgroup.settings(cast(Any, Asked()), (*layout, BLKIO), (), 0)[0][0]
     everywhere = cgroup.settings(cast(Any, Asked()), layout, (), 0, looked_at=True)[0][0]
     assert {"cpu,cpuacct", "devices", "memory", "cpuset", "name=systemd"} == set(everywhere)
 
