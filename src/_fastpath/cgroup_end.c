@@ -6,6 +6,7 @@
 #include "cleanup.h"
 #include "kernel.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -111,7 +112,10 @@ static bool goes(const char *path)
     for (int waited_us = 0; rmdir(path) < 0; waited_us += EXIT_STEP_US) {
         if (errno != EBUSY || waited_us >= EXIT_US)
             return errno == ENOENT;
-        nanosleep(&(struct timespec){.tv_nsec = EXIT_STEP_US * 1000L}, NULL);
+        if (waited_us)
+            nanosleep(&(struct timespec){.tv_nsec = EXIT_STEP_US * 1000L}, NULL);
+        else
+            sched_yield();
     }
     return true;
 }

@@ -222,18 +222,54 @@ int fp_state_lock(int root_fd, const char *id, int timeout_ms, struct fp_error *
     return fp_take_fd(&fd);
 }
 
+/* Names that urunc gives to files of a state directory; a name that is none is somebody else's. */
+static bool is_ours(const char *name)
+{
+    static const char *const files[] = {FP_SOCKET,  FP_CONTROL,  FP_DENIED,        "hooks.json", "hooks.new",
+                                        FP_JOURNAL, FP_SNAPSHOT, "state.json.new", "state.json", "record.new"};
+    for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++)
+        if (strcmp(name, files[i]) == 0)
+            return true;
+    return false;
+}
+
+struct entry { /* struct linux_dirent64 of getdents64(2) */
+    uint64_t inode;
+    int64_t offset;
+    unsigned short size;
+    unsigned char type;
+    char name[];
+};
+
+/* Of those few that there can be, most are not: the directory is asked which there are, by one call most often. */
+static int remove_files(int state_fd, struct fp_error *error)
+{
+    _Alignas(struct entry) char entries[1024];
+    for (;;) {
+        long size = syscall(SYS_getdents64, state_fd, entries, sizeof(entries));
+        if (size < 0)
+            return fp_fail(error, "read", "state directory");
+        for (long at = 0; at < size;) {
+            const struct entry *entry = (const void *)(entries + at);
+            at += entry->size;
+            if (is_ours(entry->name) && unlinkat(state_fd, entry->name, 0) < 0 && errno != ENOENT)
+                return fp_fail(error, "unlink", entry->name);
+        }
+        if (size < (long)(sizeof(entries) / 2)) /* another one would have found room */
+            return 0;
+    }
+}
+
 int fp_state_remove(int root_fd, const char *id, struct fp_error *error)
 {
-    static const char *const files[] = {FP_SOCKET,    FP_CONTROL,   FP_DENIED,   "hooks.json",
-                                        "hooks.new",  FP_JOURNAL,   FP_SNAPSHOT, "state.json.new",
-                                        "state.json", "record.new", "record"};
-    _cleanup_close_ int state_fd = openat(root_fd, id, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    _cleanup_close_ int state_fd = openat(root_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (state_fd < 0)
         return errno == ENOENT ? 0 : fp_fail(error, "open", id);
+    if (remove_files(state_fd, error) < 0)
+        return -1;
     /* the record goes last: whatever kills us on the way, delete --force still knows whose this is */
-    for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++)
-        if (unlinkat(state_fd, files[i], 0) < 0 && errno != ENOENT)
-            return fp_fail(error, "unlink", files[i]);
+    if (unlinkat(state_fd, "record", 0) < 0 && errno != ENOENT)
+        return fp_fail(error, "unlink", "record");
     if (unlinkat(root_fd, id, AT_REMOVEDIR) < 0 && errno != ENOENT)
         return fp_fail(error, "rmdir", id);
     return 0;
