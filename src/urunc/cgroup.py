@@ -57,20 +57,20 @@ def settings(  # noqa: PLR0913  what there is, and what is wanted
     overhead_bytes: int,
     *,
     scoped: bool = False,
-    looked_at: bool = False,
+    sparing: bool = False,
     has_disks: bool = True,
 ) -> "tuple[Where, tuple[Operation, ...]]":
     """Return the hierarchies that a container is in and what puts its limits into force, whatever its id.
 
     `nodes` are the devices that the monitor needs, `overhead_bytes` is what it needs beside the guest's memory;
-    `scoped` is whether systemd makes the cgroup, `looked_at` whether its program may look where it is,
-    `has_disks` whether there is anything that it could read or write.
+    `scoped` is whether systemd makes the cgroup, `sparing` whether a container is to be in no more hierarchies than it
+    needs if nobody knows where to look for it, `has_disks` whether there is anything that it could read or write.
     """
     writes = limits.writes(spec.resources, overhead_bytes, unified=is_unified(layout))
     _check_unified(spec, layout)
     groups = _groups(layout, writes, scoped=scoped)
     named = spec.cgroups_path or any(namespace.type == "cgroup" for namespace in spec.namespaces)
-    if not (scoped or looked_at or named):
+    if sparing and not (scoped or named):
         groups = _needed(groups, writes, ALWAYS if has_disks else ALWAYS - {"blkio"})
     if not groups:
         raise HostError("no control groups are mounted here: mount cgroup2 on /sys/fs/cgroup")

@@ -27,6 +27,7 @@ class Repeated(Wanted):
     def __init__(self, request: "Request") -> None:
         super().__init__(request)
         self.maker = self._launch
+        self.spares_cgroups = True
         self.sandbox_plan = b""  # without the directories of the cgroups, whose names differ
         self.root_plans: dict[bool, bytes] = {}  # without a network, by whether one may come
         self._settings: tuple[Where, Operations] | None = None

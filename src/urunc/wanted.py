@@ -62,6 +62,7 @@ class Wanted:
         self.hints: tuple[str, ...] = ()  # about what may become of the guest
         self.notices: tuple[str, ...] = ()  # about what the container is not
         self.maker: Callable[..., Launch] = Launch
+        self.spares_cgroups = False  # whether it needs to be in no hierarchy of version 1 without a limit
 
     def __enter__(self) -> "Wanted":
         return self
@@ -121,7 +122,7 @@ class Wanted:
             nodes,
             self.overhead_bytes,
             scoped=scoped,
-            looked_at=self.process,
+            sparing=self.spares_cgroups,
             has_disks=devices is None or any(kind == "block" for kind, _ in devices),
         )
 

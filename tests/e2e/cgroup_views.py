@@ -6,8 +6,6 @@ from tests import cgroups
 from tests.cgroups import NAME, OURS, cgroup_of
 from tests.container import PROGRAM, Runtime
 
-from urunc.cgroup import ALWAYS
-
 # a shell script -> what "$@" then sees on /sys/fs/cgroup
 VIEWS = {
     "hybrid": "",
@@ -35,11 +33,10 @@ class View(Runtime):
         inside = ["unshare", "--mount", "--propagation", "slave", "sh", "-ec", script, "sh"] if changed else []
         return [*inside, *super().words(*words)]
 
-    def hierarchies(self, *, every: bool = False) -> list[str]:
-        """Controllers of the hierarchies that a container without special wishes uses; of `every` one with a path."""
-        known = [names for names in cgroups.HIERARCHIES if "=" not in names or names == "name=systemd"]
-        used = [names for names in known if names and (every or not ALWAYS.isdisjoint(names.split(",")))]
-        return [""] if self.unified else used
+    def hierarchies(self) -> list[str]:
+        """Controllers of the hierarchies that a container without special wishes uses."""
+        every = [names for names in cgroups.HIERARCHIES if "=" not in names or names == "name=systemd"]
+        return [""] if self.unified else [names for names in every if names]
 
     def place(self, controller: str, name: str = "c") -> Path:
         """The directory of a container without a cgroupsPath."""

@@ -66,9 +66,7 @@ def test_a_cgroup_namespace_begins_at_the_cgroup_of_the_container(view: View, bu
     shown = subprocess.check_output(["nsenter", "-C", "-t", str(pid), "cat", f"/proc/{pid}/cgroup"], text=True)
     paths = {line.split(":", 2)[1]: line.split(":", 2)[2] for line in shown.splitlines()}
 
-    assert dict.fromkeys(view.hierarchies(every=True), "/") == {
-        names: paths[names] for names in view.hierarchies(every=True)
-    }
+    assert dict.fromkeys(view.hierarchies(), "/") == {names: paths[names] for names in view.hierarchies()}
 
 
 @pytest.mark.parametrize("path", [f"/{NAME}/a/b/../c/x", f"{NAME}/k8s/../pod/x"])
@@ -79,22 +77,22 @@ def test_a_path_of_the_spec_is_taken(view: View, bundle: Make, path: str) -> Non
     if path[0] != "/":
         expected = f"/{NAME}/{NAME}/pod/x" if view.unified else f"/{NAME}/{OURS}/{NAME}/pod/x"
 
-    assert {expected} == {membership(pid)[names] for names in view.hierarchies(every=True)}
+    assert {expected} == {membership(pid)[names] for names in view.hierarchies()}
     view.good("delete", "c")
     assert [] == cgroups.left()
 
 
 def test_what_was_above_a_cgroup_before_it_stays(view: View, bundle: Make) -> None:
-    for names in view.hierarchies(every=True):
+    for names in view.hierarchies():
         cgroup_of(names, f"{NAME}/pod").mkdir()
     view.create(bundle(linux={"cgroupsPath": f"/{NAME}/pod/x/y"}))
     view.create(bundle("b2", linux={"cgroupsPath": f"/{NAME}/pod/x/z"}), "second")
     view.good("delete", "c")
-    for names in view.hierarchies(every=True):
+    for names in view.hierarchies():
         assert not cgroup_of(names, f"{NAME}/pod/x/y").exists()
         assert cgroup_of(names, f"{NAME}/pod/x/z").exists()
     view.good("delete", "second")
-    for names in view.hierarchies(every=True):
+    for names in view.hierarchies():
         cgroup_of(names, f"{NAME}/pod/x").rmdir() if cgroup_of(names, f"{NAME}/pod/x").exists() else None
         cgroup_of(names, f"{NAME}/pod").rmdir()
 
@@ -130,11 +128,11 @@ def test_a_cgroup_with_processes_that_have_no_pid_here_is_refused(view: View, bu
 
 
 def test_an_empty_cgroup_that_is_there_becomes_the_containers(view: View, bundle: Make) -> None:
-    for names in view.hierarchies(every=True):
+    for names in view.hierarchies():
         cgroup_of(names, f"{NAME}/x").mkdir()
     pid = view.create(bundle(linux={"cgroupsPath": f"/{NAME}/x"}))
 
-    assert {f"/{NAME}/x"} == {membership(pid)[names] for names in view.hierarchies(every=True)}
+    assert {f"/{NAME}/x"} == {membership(pid)[names] for names in view.hierarchies()}
 
 
 def test_a_journal_that_names_anothers_cgroup_ends_and_removes_nobody(
@@ -320,7 +318,7 @@ def test_limits_are_in_force(view: View, bundle: Make, name: str) -> None:
 @pytest.mark.parametrize(
     ("resources", "words"),
     [
-        ({"unified": {"memory.high": "1000000"}}, "cgroup"),
+        ({"unified": {"memory.high": "1000000"}}, "memory.high"),
         ({"unified": {"a/b": "1"}}, "must be a file name (no slashes)"),
         ({"rdma": {"mlx5_1": {"hcaHandles": 3}}}, "rdma"),
         ({"memory": {"swap": 1000000}}, "unable to set swap limit without memory limit"),

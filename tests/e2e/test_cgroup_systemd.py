@@ -78,7 +78,7 @@ def test_a_container_is_in_a_scope(view: View, bundle: Make, calls: Callable[[st
 
     assert ("urunc-one.scope", "replace") == (unit, mode)
     assert ("test.slice", True, False) == (given["Slice"], given["Delegate"], given["DefaultDependencies"])
-    for names in view.hierarchies(every=True):
+    for names in view.hierarchies():
         assert [str(pid)] == read(cgroup_of(names, path) / "cgroup.procs").split()
     assert [pid] == orphans()
     if not view.unified:
@@ -86,7 +86,7 @@ def test_a_container_is_in_a_scope(view: View, bundle: Make, calls: Callable[[st
         assert (192 << 20, 9, 512) == (given["MemoryMax"], given["TasksMax"], given["CPUShares"])
     view.good("--systemd-cgroup", "start", "c")
     view.good("--systemd-cgroup", "delete", "--force", "c")
-    for names in view.hierarchies(every=True):
+    for names in view.hierarchies():
         assert not cgroup_of(names, path).exists()
 
 
