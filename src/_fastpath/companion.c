@@ -186,12 +186,10 @@ static void note_denied(int call)
 static void watch_filter(void)
 {
     int call;
-    if (fp_unotify_read(companion.listener, &call)) {
-        note_denied(call);
-        kill(companion.monitor, SIGKILL);
-    } else if (errno != ENOENT && errno != EINTR) { /* ENOENT: who waited is gone */
-        companion.listener = (close(companion.listener), -1);
-    }
+    if (!fp_unotify_read(companion.listener, &call))
+        return; /* who waited is gone */
+    note_denied(call);
+    kill(companion.monitor, SIGKILL);
 }
 
 /* Everything that has ended; as pid 1 of a namespace we get orphans, too. */
@@ -254,8 +252,10 @@ static _Noreturn void watch(const sigset_t *open)
             watch_reboot();
         if (all[2].revents && companion.button.fd >= 0 && fp_button_answer(&companion.button) < 0)
             kill(companion.monitor, SIGTERM); /* a guest that cannot be asked */
-        if (all[3].revents)
+        if (all[3].revents & POLLIN)
             watch_filter();
+        else if (all[3].revents) /* the monitor has ended: whoever asked now would wait for ever */
+            companion.listener = (close(companion.listener), -1);
     }
 }
 

@@ -23,6 +23,6 @@ int fp_unotify_send(int socket, int listener, struct fp_error *error);
 /* Until the other end is closed, as by exec: the listener that was given, -1 if there was none. */
 int fp_unotify_receive(int socket);
 
-/* The call that waits: its number, -1 if it is one of another architecture.  False: nobody is left who could make one.
- */
+/* The call that waits, once poll(2) says that there is one (POLLIN; else this would wait, too): its number, -1 if it is
+ * one of another architecture.  False: who made it is gone. */
 bool fp_unotify_read(int listener, int *ret);

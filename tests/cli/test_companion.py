@@ -147,6 +147,14 @@ def test_container_is_its_companion_and_ends_with_it(urunc: Runtime, guest: Make
     until(lambda: not alive(monitor), "the end of the monitor")
 
 
+def test_monitors_that_end_at_once_are_all_seen(urunc: Runtime, guest: Make, fake: Callable[[str], None]) -> None:
+    """The end of a filter may be seen before that of its process: a race, so there are some of them."""
+    fake("replies=1 status=1")
+    made = guest(ISA_DEBUG, annotations=KERNEL)
+
+    assert [1] * 20 == [urunc("run", "--bundle", made, "c").returncode for _ in range(20)]
+
+
 def test_container_without_a_pid_namespace_ends_whole(urunc: Runtime, guest: Make, fake: Callable[[str], None]) -> None:
     fake("sleep")
     kinds = ("network", "ipc", "uts", "mount")
