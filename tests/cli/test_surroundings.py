@@ -75,10 +75,9 @@ SURROUNDINGS: dict[str, Callable[[], object]] = {
 
 
 @pytest.mark.parametrize("name", SURROUNDINGS)
-@pytest.mark.parametrize("uid", [0, 1000])
-def test_a_life_is_the_same(urunc: Runtime, guest: Make, name: str, uid: int) -> None:
+def test_a_life_is_the_same(urunc: Runtime, guest: Make, name: str) -> None:
     """With hooks, whose end has to be heard of, and a monitor that is not root's and has to read its root."""
-    path = guest(hooks=HOOKS, process={"user": {"uid": uid, "gid": uid}})
+    path = guest(hooks=HOOKS, process={"user": {"uid": 1000, "gid": 1000}})
     odd: dict[str, Any] = {"preexec_fn": SURROUNDINGS[name]}
     urunc.good("create", "--bundle", path, "c", **odd)
     pid = int(urunc.state()["pid"])
@@ -106,7 +105,7 @@ def test_run_hears_signals_that_its_caller_has_blocked(urunc: Runtime, guest: Ma
     assert 128 + signal.SIGTERM == process.wait(60)
 
 
-@pytest.mark.parametrize("size", [0, 100, 5000, 100_000, 200_000])
+@pytest.mark.parametrize("size", [0, 100, 100_000])
 def test_files_that_may_not_grow(urunc: Runtime, guest: Make, size: int) -> None:
     """RLIMIT_FSIZE: an error with a name, where the signal for it (SIGXFSZ) would end a command in the midst of it."""
     limit: dict[str, Any] = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))}

@@ -149,7 +149,7 @@ def machine(runtime: Runtime, lan: Lan, hello: Path) -> Kind:
 KINDS = {"guest": guest, "process": program_of_the_host, "qemu": machine}
 # what differs in them is little: the short form takes a part of the places, beginning with another one for each seed
 MORE_KINDS = ("borrowed", "joined", "shared", "device")
-STRIDE = 1 if LONG else 5
+STRIDE = 1 if LONG else 8
 
 
 def another(runtime: Runtime, lan: Lan, hello: Path, stack: ExitStack, name: str) -> Kind:

@@ -148,13 +148,13 @@ def test_commands_that_overtake_each_other(urunc: Runtime, path: Path, pair: str
 
 @pytest.mark.parametrize("pair", LIVING_PAIRS)
 def test_what_changes_a_container_is_overtaken(urunc: Runtime, path: Path, pair: str) -> None:
-    overtaken(urunc, path, pair, RACES // 2)
+    overtaken(urunc, path, pair, RACES // 4)
 
 
 @pytest.mark.parametrize("pair", EXEC_PAIRS)
 def test_what_is_executed_in_a_container_is_overtaken(urunc: Runtime, program: Path, pair: str) -> None:
     """It ends with the container, and is not left behind."""
-    overtaken(urunc, program, pair, RACES // 2)
+    overtaken(urunc, program, pair, RACES // 4)
 
 
 def overtaken(urunc: Runtime, path: Path, pair: str, races: int) -> None:
