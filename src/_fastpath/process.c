@@ -8,14 +8,16 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
-static ssize_t read_proc(pid_t pid, const char *file, char *buffer, size_t size)
+#define PROC_TIME_INIT_INO 0xEFFFFFFAu /* the first time namespace (include/linux/proc_ns.h) */
+
+static ssize_t read_file(const char *path, char *buffer, size_t size)
 {
-    char path[64];
-    snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return -1;
@@ -24,6 +26,32 @@ static ssize_t read_proc(pid_t pid, const char *file, char *buffer, size_t size)
         return -1;
     buffer[length] = '\0';
     return length;
+}
+
+static ssize_t read_proc(pid_t pid, const char *file, char *buffer, size_t size)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+    return read_file(path, buffer, size);
+}
+
+/* What the kernel adds to a start time for readers in a time namespace (time_namespaces(7)), in clock ticks.  What is
+ * kept is without it: a container is the same for callers in any of them. */
+static int64_t clock_offset(void)
+{
+    static _Atomic int64_t known = INT64_MIN;
+    struct stat status;
+    char text[256];
+    if (known != INT64_MIN)
+        return known;
+    long long seconds = 0, nanoseconds = 0, ticks = sysconf(_SC_CLK_TCK);
+    if (stat("/proc/self/ns/time", &status) == 0 && status.st_ino != PROC_TIME_INIT_INO &&
+        read_file("/proc/self/timens_offsets", text, sizeof(text)) > 0) {
+        const char *line = strstr(text, "boottime");
+        if (line)
+            sscanf(line, "boottime %lld %lld", &seconds, &nanoseconds);
+    }
+    return known = seconds * ticks + nanoseconds * ticks / 1000000000;
 }
 
 bool fp_process_stat(pid_t pid, struct fp_process *ret)
@@ -44,7 +72,7 @@ bool fp_process_stat(pid_t pid, struct fp_process *ret)
     if (sscanf(close + 1, " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu",
                &ret->state, &start) != 2)
         return false;
-    ret->start_time = start;
+    ret->start_time = start - (uint64_t)clock_offset();
     return true;
 }
 

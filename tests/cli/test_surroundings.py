@@ -214,6 +214,27 @@ def test_a_parent_that_dies_takes_no_container_along(urunc: Runtime, guest: Make
     assert "running" == urunc.status()
 
 
+def test_a_caller_in_another_time_namespace_sees_the_same(urunc: Runtime, guest: Make) -> None:
+    """The start time that a process is known by is told to each reader in the clock of its own namespace."""
+    elsewhere = ["unshare", "--time", "--boottime", "100000", "--fork"]
+    if urunc.run([*elsewhere, "true"]).returncode:
+        pytest.skip("no time namespaces here")
+    path = guest()
+    urunc.running(path)
+    assert '"running"' in urunc.run([*elsewhere, *urunc.words("state", "c")]).stdout
+    ended = urunc.run([*elsewhere, *urunc.words("delete", "c")])
+    assert (1, "running") == (ended.returncode, urunc.status())
+    assert "not stopped" in ended.stderr
+    assert 0 == urunc.run([*elsewhere, *urunc.words("kill", "c", "KILL")]).returncode
+    urunc.await_status("stopped")
+    urunc.good("delete", "c")
+
+    assert 0 == urunc.run([*elsewhere, *urunc.words("create", "--bundle", path, "c")]).returncode
+    assert "created" == urunc.status()
+    urunc.good("start", "c")
+    assert "running" == urunc.status()
+
+
 # numbers of the calls that filters of other container engines do not know (arch/x86/entry/syscalls/syscall_64.tbl)
 NEW_CALLS = {
     "open_tree": 428,
