@@ -134,7 +134,7 @@ def process_of(request: "Request", given: "Mapping[str, object]") -> "dict[str, 
         changes["selinuxLabel"] = request.process_label
     if request.cap:
         sets = table(given.get("capabilities"), "process.capabilities")
-        changes["capabilities"] = {name: [*_list(sets.get(name)), *request.cap] for name in _SETS}
+        changes["capabilities"] = {**sets, **{name: [*_list(sets.get(name)), *request.cap] for name in _SETS}}
     return {**given, **changes}
 
 

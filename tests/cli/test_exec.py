@@ -212,12 +212,16 @@ def test_a_detached_terminal_goes_over_the_console_socket(runtime: Runtime) -> N
     assert 129 == exit_status(pid)  # the hang-up
 
 
-def test_a_capability_more_is_not_inherited(runtime: Runtime) -> None:
-    runtime.running(make(runtime))
+@pytest.mark.parametrize("inheritable", [False, True])
+def test_a_capability_more_is_ambient_if_it_may_be_inherited(runtime: Runtime, inheritable: bool) -> None:
+    """What the container's own process may inherit stays as it is."""
+    given = ["CAP_SYS_TIME"] if inheritable else []
+    sets = {"bounding": [*CAPABILITIES, "CAP_SYS_TIME"], "permitted": CAPABILITIES, "inheritable": given}
+    runtime.running(make(runtime, process={"capabilities": sets}))
     lines = output(runtime, "--cap", "CAP_SYS_TIME", "c", "cat", "/proc/self/status")
-    sets = {line[3:6]: int(line.split()[1], 16) >> 25 & 1 for line in lines if line.startswith("Cap")}
+    found = {line[3:6]: int(line.split()[1], 16) >> 25 & 1 for line in lines if line.startswith("Cap")}
 
-    assert {"Bnd": 1, "Eff": 1, "Prm": 1, "Inh": 0, "Amb": 0} == sets
+    assert {"Bnd": 1, "Eff": 1, "Prm": 1, "Inh": inheritable, "Amb": inheritable} == found
 
 
 def test_a_terminal_of_its_own(runtime: Runtime) -> None:
