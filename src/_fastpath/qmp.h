@@ -6,13 +6,16 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum { FP_QMP_LINE_MAX = 8192 }; /* "info registers" takes 3 kB */
 
 struct fp_qmp {
     int fd; /* non-blocking; -1: no connection */
     int replies;
-    bool halted; /* the last registers that it told are those of a processor that halts with interrupts off */
+    bool halted;        /* the last registers are those of a processor that halts with interrupts off, or for long */
+    int still;          /* how often in a row a halted processor had the same registers */
+    uint64_t registers; /* a sum of the last ones */
     size_t length;
     bool skip; /* until the end of a line that is too long */
     char line[FP_QMP_LINE_MAX];

@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.guests import build
 
 SOURCE = Path(__file__).resolve().parent / "multiboot" / "multiboot.S"
-ACTIONS = {"exit": 1, "halt": 2, "sleep": 3, "reset": 4, "button": 5, "nic": 6}
+ACTIONS = {"exit": 1, "halt": 2, "sleep": 3, "reset": 4, "button": 5, "nic": 6, "tick": 7}
 COMPILER = ("gcc", "-m32", "-Wall", "-Werror", "-nostdlib", "-static", "-no-pie")
 LINKER = ("-Wl,-Ttext=0x100000,--build-id=none,--nmagic,--strip-all,-m,elf_i386",)
 

@@ -3,7 +3,8 @@
  * thing, as the macro ACTION says:
  *   EXIT   writes CODE to an isa-debug-exit device at PORT
  *   HALT   halts with interrupts off, for ever: how Rumprun ends
- *   SLEEP  halts with interrupts on, for ever, and none comes: a guest that has nothing to do
+ *   SLEEP  halts with interrupts on, for ever, and none comes: the other way that Rumprun ends
+ *   TICK   halts with interrupts on, and the timer's come: a guest that has nothing to do
  *   BUTTON waits for the power button (ACPI's PM1 event block, where QEMU's firmware puts it), and resets the machine
  *   RESET  resets the machine, which QEMU with -no-reboot ends for with status 0
  *   NIC    writes CODE like EXIT if PCI bus 0 has a virtio-net device (1af4:1041), else CODE + 1
@@ -14,7 +15,7 @@
 #define SERIAL 0x3f8
 #define LOAD 0x100000
 
-	.section .text, "ax", @progbits
+	.section .text, "awx", @progbits
 	.code32
 	.globl _start
 header:
@@ -54,6 +55,21 @@ _start:
 	outw %ax, %dx
 #elif ACTION == 2
 	cli
+#elif ACTION == 7
+	movl $top, %esp
+	lgdt segments
+	movl $handler, %eax
+	movw %ax, gates + 64		/* of vector 8: IRQ 0, where the firmware left it */
+	movw $8, gates + 66
+	movw $0x8e00, gates + 68	/* a 32-bit interrupt gate */
+	shrl $16, %eax
+	movw %ax, gates + 70
+	lidt vectors
+	movb $0xfe, %al			/* the timer alone */
+	outb %al, $0x21
+	movb $0xff, %al
+	outb %al, $0xa1
+	sti
 #elif ACTION == 3
 	movb $0xff, %al			/* both interrupt controllers masked */
 	outb %al, $0x21
@@ -76,7 +92,23 @@ _start:
 3:	hlt
 	jmp 3b
 
+handler:
+	incl %ebx
+	movb $0x20, %al
+	outb %al, $0x20
+	iret
+
 text:	.asciz "ready\n"
+	.balign 8
+flat:	.quad 0, 0x00cf9a000000ffff, 0x00cf92000000ffff
+segments: .word 23
+	.long flat
+gates:	.fill 9, 8, 0
+vectors: .word 71
+	.long gates
+	.balign 16
+	.fill 256, 1, 0
+top:
 table:	.word 0
 	.long 0
 	.section .note.GNU-stack, "", @progbits
