@@ -99,7 +99,7 @@ static bool write_parts(int fd, const struct iovec *parts, int count)
     ssize_t written = writev(fd, parts, count);
     for (int i = 0; written >= 0 && i < count; i++) {
         size_t size = parts[i].iov_len, done = (size_t)written < size ? (size_t)written : size;
-        if (!fp_write_whole(fd, (const char *)parts[i].iov_base + done, size - done))
+        if (done < size && !fp_write_whole(fd, (const char *)parts[i].iov_base + done, size - done))
             return false;
         written -= (ssize_t)done;
     }

@@ -23,6 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                             {read.text + read.record.head_size, read.record.tail_size}};
     must(fp_state_write(state_directory(), &read.record, pieces, &error) == 0, "what was read can be written");
     must(fp_state_read(state_directory(), &again, &error) == 0, "and read again");
+    read.record.version = again.record.version; /* an older one is written as one of today */
     must(memcmp(&read.record, &again.record, sizeof(read.record)) == 0, "it is the same record");
     must(memcmp(read.text, again.text, (size_t)read.record.head_size + read.record.tail_size) == 0, "and text");
     fp_state_deinit(&read);

@@ -32,7 +32,7 @@ PLAN = [
     ("directory", "dev", 0o755),
     ("file", "f", 0o444, b"a\0b"),
     ("stage", "enter"),
-    ("hook", -1, "/bin/true", ("true", "a b", ""), ("A=1",), 3, b"{}", "/"),
+    ("hook", -1, "/bin/true", ("true", "a b", ""), ("A=1",), 3, b"{}", "/", "createRuntime hook #0"),
     ("mount", "/a", "/b", "bind", (4096, 0, 0, 0, 0), ""),
     ("stage", "exec"),
     ("groups", (1, 2, 3)),
