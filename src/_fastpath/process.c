@@ -51,7 +51,9 @@ static int64_t clock_offset(void)
         if (line)
             sscanf(line, "boottime %lld %lld", &seconds, &nanoseconds);
     }
-    return known = seconds * ticks + nanoseconds * ticks / 1000000000;
+    int64_t found = seconds * ticks + nanoseconds * ticks / 1000000000;
+    known = found; /* clang takes the assignment itself for an atomic value */
+    return found;
 }
 
 bool fp_process_stat(pid_t pid, struct fp_process *ret)
