@@ -7,11 +7,11 @@ import os
 
 from . import _fastpath, agent, bundle, credentials, documents, facts, hooks, image, plan, unikernels
 from ._record import replace
-from .errors import SpecError, UnikernelError
+from .errors import SpecError, UnikernelError, UsageError
 from .jsontext import absolute, decode, fields, known, records, rows, strings, table, whole
 from .launch import Launch, owner, profile
 from .monitors import process
-from .slots import MOUNT_SLOT
+from .slots import FIRST_FIXED_SLOT, MOUNT_SLOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 NAME = "process"
 _MAX = 2**32 - 2
-KEPT_FIRST, KEPT_MAX = 3, 40  # descriptors of --preserve-fds: the first, and how many slots there are for them
+# descriptors of --preserve-fds: the first, how many slots there are for them and a terminal, what is looked at
+KEPT_FIRST, KEPT_MAX, LOOKED_AT_MAX = 3, FIRST_FIXED_SLOT - 2, 1 << 16
 
 
 def prepare(
@@ -195,15 +196,21 @@ def preserved(count: int) -> "Files":
     """Return the `count` descriptors of --preserve-fds, duplicated: what is open and inheritable.
 
     Ours are close-on-exec, all of them, so what is not was open when we began; as runc, this passes over the others.
+    UsageError for more than a plan has slots for.
     """
-    found: list[File] = []
-    for number in range(KEPT_FIRST, KEPT_FIRST + min(count, KEPT_MAX)):
-        try:
-            if os.get_inheritable(number):
-                found.append(image.File(role=str(number), fd=os.dup(number), name=str(number), kinds=(), size=0))
-        except OSError:
-            continue
-    return tuple(found)
+    numbers = [n for n in range(KEPT_FIRST, KEPT_FIRST + min(count, LOOKED_AT_MAX)) if _is_inheritable(n)]
+    if len(numbers) > KEPT_MAX:
+        raise UsageError(
+            f"--preserve-fds: a container takes {KEPT_MAX} descriptors, {len(numbers)} are open: pass fewer"
+        )
+    return tuple([image.File(role=str(n), fd=os.dup(n), name=str(n), kinds=(), size=0) for n in numbers])
+
+
+def _is_inheritable(number: int) -> bool:
+    try:
+        return os.get_inheritable(number)
+    except OSError:
+        return False
 
 
 def environment(spec: "Spec") -> "tuple[str, ...]":

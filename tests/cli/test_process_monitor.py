@@ -257,6 +257,20 @@ def test_preserved_descriptors_are_there_and_no_others(
     assert set(ended.stdout.split()) <= {"3", "4"}
 
 
+@pytest.mark.parametrize(("count", "status"), [(21, 0), (22, 1)])
+def test_more_descriptors_than_can_be_preserved_are_refused(process: Runtime, count: int, status: int) -> None:
+    last = 2 + count
+    path = make(process, f"cat <&{last}; echo")
+    script = f'for n in $(seq 3 {last}); do eval "exec $n</dev/null"; done; exec "$0" "$@"'
+    words = process.words("run", "--bundle", path, "--preserve-fds", count, "c")
+    ended = process.run(["/bin/bash", "-c", script, *words])
+
+    said = "--preserve-fds: a container takes 21 descriptors, 22 are open: pass fewer" if status else ""
+    assert status == ended.returncode, ended.stderr
+    assert said in ended.stderr
+    assert status == 0 or process("state", "c").returncode == 1  # nothing is left
+
+
 def test_hooks_see_the_container_and_its_process_ends_with_its_status(process: Runtime) -> None:
     mark = process.directory / "mark"
     hooks = {
