@@ -110,8 +110,12 @@ class Template:
             self._wanted = Repeated(request)
             if self._wanted.unikernel is None:
                 raise UnikernelError(f"{request.bundle} asks for no unikernel: give it to runc or crun yourself")
-            self._prepared = self._wanted.prepare()
-            self._wanted.trace.write()
+            try:
+                self._prepared = self._wanted.prepare()
+                self._wanted.trace.write()
+            except BaseException:
+                self.close()  # what was open before it was refused
+                raise
             self.notices = self._wanted.notices  # about what the guest does not get
 
     def __enter__(self) -> "Self":

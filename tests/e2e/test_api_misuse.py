@@ -77,6 +77,16 @@ def test_a_template_that_is_closed_makes_no_more(embedding: urunc.Runtime, spt_b
         template.create("c")
 
 
+def test_a_bundle_that_is_refused_leaves_no_descriptor(embedding: urunc.Runtime, spt_bundle: MakeBundle) -> None:
+    """By then the guest's files are open."""
+    bundle = str(spt_bundle("hello", linux={"seccomp": {"defaultAction": "SCMP_ACT_NOTHING"}}))
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(urunc.SpecError, match="SCMP_ACT_NOTHING"):
+        embedding.template(bundle)
+
+    assert before == os.listdir("/proc/self/fd")
+
+
 def test_everything_may_be_closed_twice(embedding: urunc.Runtime, spt_bundle: MakeBundle) -> None:
     bundle = str(spt_bundle("hello"))
     with embedding.template(bundle) as template, embedding.pool(template, 1) as pool:
