@@ -36,6 +36,8 @@ if TYPE_CHECKING:
         cpu_quota_us: int
         cpu_period_us: int
         cpu_shares: int
+        cpu_burst_us: int
+        cpu_idle: int
         cpu_rt_runtime_us: int
         cpu_rt_period_us: int
         cpuset_cpus: str
