@@ -56,8 +56,13 @@ class Pool:
             container = self._next()
             if container is None:
                 return self._make()
-            if container.is_waiting():
-                return container
+            try:
+                if container.is_waiting():
+                    return container
+            except BaseException:
+                with self._changed:
+                    self._ready.appendleft(container)  # nobody knows what has become of it
+                raise
             with container:
                 pass  # somebody has ended it
         return self._make()
