@@ -201,8 +201,14 @@ def _keep(cache: str, path: str, content: bytes) -> None:
     try:
         os.makedirs(cache, mode=0o700, exist_ok=True)
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb", buffering=0) as file:
-            file.write(content)
-        os.rename(temporary, path)
+        try:
+            try:
+                while content:
+                    content = content[os.write(fd, content) :]
+            finally:
+                os.close(fd)
+            os.rename(temporary, path)
+        except OSError:
+            os.unlink(temporary)
     except OSError:
         pass
