@@ -67,8 +67,7 @@ class Cage(Record):
     """What is asked for: "", None or () where nothing is.
 
     `io_priority` is class and level (ioprio_set(2)), `personality` a number of personality(2), `time_offsets` are
-    clock, seconds and nanoseconds (time_namespaces(7)); `seccomp` is the
-    profile, an object.
+    clock, seconds and nanoseconds (time_namespaces(7)); `seccomp` is the profile, an object.
     """
 
     selinux_label: str = ""
@@ -162,9 +161,10 @@ def _node_list(given: str, where: str) -> "tuple[int, ...]":
     for part in given.split(",") if given else ():
         first, dash, last = part.strip().partition("-")
         ends = (first, last if dash else first)
-        if not all(end.isdecimal() and end.isascii() and len(end) <= 4 and int(end) < _NODES for end in ends):
+        numbers = [int(end) for end in ends if end.isdecimal() and end.isascii() and len(end) <= 4]
+        if len(numbers) < 2 or not numbers[0] <= numbers[1] < _NODES:
             raise SpecError(f"{where}: invalid memory policy nodes {given}: give a list of numbers below {_NODES}")
-        nodes |= set(range(int(ends[0]), int(ends[1]) + 1))
+        nodes |= set(range(numbers[0], numbers[1] + 1))
     return tuple(sorted(nodes))
 
 

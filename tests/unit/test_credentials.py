@@ -129,6 +129,7 @@ REFUSED = [
     ),
     ({"linux": {"memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0-9876543210"}}}, "invalid memory policy nodes 0-9"),
     ({"linux": {"memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0-"}}}, "invalid memory policy nodes 0-"),
+    ({"linux": {"memoryPolicy": {"mode": "MPOL_BIND", "nodes": "5,3-1"}}}, "invalid memory policy nodes 5,3-1"),
     ({"linux": {"memoryPolicy": {"mode": "MPOL_DEFAULT", "nodes": "0-7"}}}, "mode requires 0 nodes but got 8"),
 ]
 
