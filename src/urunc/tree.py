@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 _MANIFEST = ".manifest"
-_STALE_S = 3600  # a container that was created from a tree may not have been started yet
+_STALE_S = 3600  # a container that was created from a tree while it was current may not have been started yet
 
 
 def lookup(cache: str, name: str, binary: str, modules: "Patterns" = (), data: "Patterns" = ()) -> str | None:
@@ -188,7 +188,11 @@ def _copy(path: str, target: str, stamp: str) -> None:
 
 
 def _point(cache: str, name: str, tree: str) -> None:
+    """Make `tree` the current one; the time of the one before says from now on how long it has not been."""
     link, temporary = f"{cache}/{name}", f"{cache}/.{name}.{os.urandom(4).hex()}"
-    if not os.path.islink(link) or os.readlink(link) != tree:
+    before = os.readlink(link) if os.path.islink(link) else ""
+    if before != tree:
         os.symlink(tree, temporary)
         os.rename(temporary, link)
+        if before and os.path.isdir(f"{cache}/{before}"):
+            os.utime(f"{cache}/{before}")

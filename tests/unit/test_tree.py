@@ -382,16 +382,28 @@ def test_concurrent_builders_agree(host: Path) -> None:
 
 
 def test_a_new_tree_makes_old_ones_go(host: Path) -> None:
-    """A monitor's package is upgraded again and again; what was built within the hour may be waited for."""
+    """A monitor's package is upgraded again and again; what was current within the hour may be waited for."""
     trees = []
-    for age_s in (7200, 7100, 60, 50, 40):
+    for _ in range(5):
         change(host / "bin/monitor")
         trees.append(Path(make(host)))
-        os.utime(trees[-1], (time.time() - age_s,) * 2)
+    for made, age_s in zip(trees, (7200, 7100, 60, 50, 40), strict=True):
+        os.utime(made, (time.time() - age_s,) * 2)
     change(host / "bin/monitor")
     trees.append(Path(make(host)))
 
     assert {*trees[2:], host / "cache" / "monitor"} == set((host / "cache").iterdir())
+
+
+def test_a_tree_that_was_current_for_long_stays_for_who_waits(host: Path) -> None:
+    """It is old by its making, and not by its end."""
+    first = Path(make(host))
+    os.utime(first, (1000, 1000))
+    for _ in range(3):
+        change(host / "bin/monitor")
+        make(host)
+
+    assert (first / ".manifest").exists()
 
 
 def test_prune_keeps_the_newest_two_and_the_current(host: Path) -> None:
