@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Blocks = tuple[tuple[int, int], ...]  # of which programs the arguments matter still, and where they begin to
 
 SIZE = 8  # bytes of an instruction
+MOST = 4096  # instructions that the kernel takes, BPF_MAXINSNS
 # linux/bpf_common.h
 LOAD, JUMP, EQUAL, GREATER, AT_LEAST, RETURN = 0x20, 0x05, 0x15, 0x25, 0x35, 0x06
 CLASS, JUMPS, RETURNS = 0x07, 0x05, 0x06
@@ -38,13 +39,13 @@ def shortened(program: bytes) -> bytes:
 
 
 def joined(*programs: bytes) -> bytes:
-    """Return one program that decides as all of `programs` do; b"" if none is found that is shorter than they are."""
+    """Return one program that decides as all of `programs` do; b"" if none is shorter and can be loaded."""
     old = [[_read(program[at : at + SIZE]) for at in range(0, len(program), SIZE)] for program in programs]
     try:
         made = _Writer(old).program()
     except NotUnderstoodError:
         return b""
-    return b"".join([_written(*row) for row in made]) if len(made) < sum(map(len, old)) else b""
+    return b"".join([_written(*row) for row in made]) if len(made) < min(sum(map(len, old)), MOST + 1) else b""
 
 
 def _stricter(one: "Answer", other: "Answer") -> "Answer":

@@ -134,6 +134,19 @@ def test_two_programs_that_look_at_arguments() -> None:
             assert decide(both, call) in stricter(decide(first, call), decide(second, call))
 
 
+def test_two_that_are_too_long_for_one_stay_two() -> None:
+    """Of 4096 instructions the kernel takes no more."""
+
+    def program(count: int) -> bytes:
+        rows = [(0x20, 0, 0, 4), (0x15, 1, 0, X86_64), (0x06, 0, 0, KILL), (0x20, 0, 0, 0), (0x15, 1, 0, 56)]
+        rows += [(0x06, 0, 0, ALLOW), (0x20, 0, 0, 16)]
+        rows += [row for value in range(count) for row in ((0x15, 0, 1, value), (0x06, 0, 0, ERRNO))]
+        return b"".join(struct.pack("=HBBI", *row) for row in [*rows, (0x06, 0, 0, ALLOW)])
+
+    assert bpf.joined(program(900), program(900))
+    assert b"" == bpf.joined(program(2000), program(2000))
+
+
 def test_one_that_is_not_understood_is_joined_with_none() -> None:
     program = struct.pack("=HBBI", 0x06, 0, 0, ALLOW)
     odd = b"".join(struct.pack("=HBBI", *row) for row in [(0x20, 0, 0, 0), (0x15, 0, 1, 3), *[(0x06, 0, 0, KILL)] * 2])
