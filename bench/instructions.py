@@ -46,10 +46,13 @@ class Count:
 
 
 def callgrind(directory: Path, *words: object) -> int:
-    """Return the instructions of a command, whatever its status."""
+    """Return the instructions of a command, whatever its status, on a host without a configuration."""
     output = directory / "callgrind"
     command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={output}", *(str(word) for word in words)]
-    subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=LIMIT_S)
+    environment = {"PATH": "/usr/bin:/bin:/usr/sbin", "URUNC_CONFIG_FILE": str(directory / "none.toml")}
+    subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=LIMIT_S
+    )
     summary = next(line for line in output.read_text().splitlines() if line.startswith("summary:"))
     output.unlink()
     return int(summary.split()[1])

@@ -209,6 +209,12 @@ def comm(pid: int) -> str:
         return ""
 
 
+def catches(pid: int, number: int) -> bool:
+    """Whether a monitor has come to where it handles a signal: one that is pid 1 is killed instead until then."""
+    masks = [line.split()[1] for line in read(Path(f"/proc/{pid}/status")).splitlines() if line.startswith("SigCgt:")]
+    return not comm(pid).startswith("urunc:[") and any(int(mask, 16) >> number - 1 & 1 for mask in masks)
+
+
 def process_state(pid: int) -> str:
     """Return the letter of proc_pid_stat(5), "" for a process that is not there."""
     try:

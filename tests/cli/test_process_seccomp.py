@@ -108,7 +108,7 @@ def test_it_has_the_state_in_create_and_its_answer_is_the_calls(
 
     assert 7 == exit_status(pid)
     assert (["seccompFd"], pid, "as it \u00ab is \u00bb") == (state["fds"], state["pid"], state["metadata"])
-    assert pid < asking
+    assert asking not in (0, pid)
     told = {key: state["state"].get(key) for key in ("id", "status", "pid", "bundle", "annotations")}
     expected = {"id": "c", "status": "creating", "pid": pid, "bundle": str(runtime.directory / "b")}
     assert {**expected, "annotations": {"a": "b"}} == told

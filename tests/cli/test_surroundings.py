@@ -18,6 +18,7 @@ from tests.container import (
     CONFIG,
     HOOK_STAGES,
     Runtime,
+    catches,
     exit_status,
     merged,
     orphans,
@@ -83,6 +84,7 @@ def test_a_life_is_the_same(urunc: Runtime, guest: Make, name: str) -> None:
     pid = int(urunc.state()["pid"])
     urunc.good("start", "c", **odd)
     urunc.good("state", "c", **odd)
+    until(lambda: catches(pid, signal.SIGTERM), "the monitor handles SIGTERM")
     urunc.good("kill", "c", "TERM", **odd)
 
     assert 128 + signal.SIGTERM == exit_status(pid)
@@ -100,6 +102,8 @@ def test_run_hears_signals_that_its_caller_has_blocked(urunc: Runtime, guest: Ma
     """As runc does, which is a Go program: they are for the container."""
     process = urunc.begin(urunc.words("run", "--bundle", guest(), "c"), preexec_fn=SURROUNDINGS["every signal blocked"])
     until(lambda: "running" == urunc.status(), "the guest runs")
+    pid = int(urunc.state()["pid"])
+    until(lambda: catches(pid, signal.SIGTERM), "the monitor handles SIGTERM")
     process.send_signal(signal.SIGTERM)
 
     assert 128 + signal.SIGTERM == process.wait(60)
