@@ -49,8 +49,11 @@ int fp_container_create(struct fp_sandbox *sandbox, struct fp_creation *wanted, 
     if (lock_fd < 0 || mkdirat(root_fd, wanted->id, 0700) < 0)
         return 0;
     _cleanup_close_ int fd = openat(root_fd, wanted->id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return fp_fail(error, "open", wanted->id);
+    if (fd < 0) {
+        fp_fail(error, "open", wanted->id);
+        unlinkat(root_fd, wanted->id, AT_REMOVEDIR); /* or nobody could have the name, and nothing be deleted */
+        return -1;
+    }
     sandbox->state_fd = fd;
     int status = make(sandbox, wanted, error);
     if (status < 0) {

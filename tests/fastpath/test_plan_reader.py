@@ -4,6 +4,7 @@ import errno
 import functools
 import os
 import re
+import resource
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -283,6 +284,24 @@ def test_a_second_clone_is_refused_and_the_first_is_ended(state_fd: int) -> None
 def test_too_many_descriptors_are_refused(state_fd: int) -> None:
     with pytest.raises(ValueError, match="descriptors"):
         _fastpath.Sandbox(state_fd).execute(_fastpath.pack([]), (0,) * 65)
+
+
+def test_a_create_that_runs_out_of_descriptors_leaves_its_id_free(tmp_path: Path) -> None:
+    """The third: of the root, of the lock, of the state directory that has been made."""
+    free = [os.open(os.devnull, os.O_RDONLY) for _ in range(3)]
+    for fd in free:
+        os.close(fd)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    document = (b"", b"", _fastpath.Json(b""), b"")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[2], before[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files") as caught:
+            _fastpath.Sandbox(-1).create(str(tmp_path), "c", (b"", b"", b""), (), 0, 0, document)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    assert "open" == caught.value.step  # type: ignore[attr-defined]
+    assert [".lock"] == os.listdir(tmp_path)
 
 
 def test_a_slot_that_is_empty_is_an_error_of_the_step(state_fd: int) -> None:
