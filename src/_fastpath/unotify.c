@@ -5,6 +5,7 @@
 
 #include <linux/audit.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -99,6 +100,13 @@ int fp_unotify_receive(int socket)
 {
     int listener = -1;
     for (;;) {
+        struct pollfd both[] = {{.fd = socket, .events = POLLIN}, {.fd = listener, .events = POLLIN}};
+        if (poll(both, 2, -1) < 0)
+            continue;
+        if (both[1].revents & POLLIN)
+            return listener;
+        if (!both[0].revents)
+            continue;
         union control control;
         char byte;
         struct iovec part = {&byte, sizeof(byte)};

@@ -20,7 +20,8 @@ bool fp_unotify_rewrite(const struct sock_fprog *program, struct sock_filter *re
 /* Of the monitor to be: give the listener of its filter, which is used up, to whoever has the other end of `socket`. */
 int fp_unotify_send(int socket, int listener, struct fp_error *error);
 
-/* Until the other end is closed, as by exec: the listener that was given, -1 if there was none. */
+/* Until the other end is closed, as by exec, or a call of whoever has it waits already, perhaps exec itself: the
+ * listener that was given, -1 if there was none. */
 int fp_unotify_receive(int socket);
 
 /* The call that waits, once poll(2) says that there is one (POLLIN; else this would wait, too): its number, -1 if it is

@@ -204,10 +204,12 @@ def test_state_names_a_call_that_a_companion_has_told(urunc: Runtime, watched: C
     ("linux", "call", "words"),
     [
         ({"names": ["write"]}, "nothing", "the system call write ("),
+        ({"names": ["execve"]}, "nothing", "the system call execve ("),  # by which it would have become the monitor
+        ({"names": ["close"]}, "nothing", "the system call close ("),
         ({"names": ["sendmsg"]}, "keyctl", "a system call: "),  # by which the companion is told
         ({"names": ["write"], "flags": ["SECCOMP_FILTER_FLAG_LOG"]}, "nothing", "a system call: "),  # a filter apart
     ],
-    ids=["joined", "mute", "apart"],
+    ids=["joined", "before", "telling", "mute", "apart"],
 )
 def test_a_companion_tells_that_the_spec_has_denied_a_call(
     urunc: Runtime, watched: Callable[[str], Path], linux: dict[str, list[str]], call: str, words: str
