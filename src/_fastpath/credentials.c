@@ -136,16 +136,17 @@ int fp_filters_load(struct fp_error *error)
 {
     static struct sock_filter rewritten[FP_UNOTIFY_MAX];
     for (int i = 0; i < filter_count; i++) {
-        struct filter *one = &filters[i];
+        const struct filter *one = &filters[i];
         /* the first, while no other can keep us from giving its listener away */
         bool tells = i == 0 && companion_fd >= 0 && !one->flags && fp_unotify_rewrite(&one->program, rewritten);
-        if (tells)
-            *one = (struct filter){SECCOMP_FILTER_FLAG_NEW_LISTENER, {one->program.len, rewritten}};
-        long listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, one->flags, &one->program);
-        if (listener < 0)
-            return fp_fail(error, "seccomp", i ? "the filter of the spec" : "the filter of the monitor");
-        if (tells && fp_unotify_send(companion_fd, (int)listener, error) < 0)
+        const struct sock_fprog telling = {one->program.len, rewritten};
+        long listener =
+            tells ? syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &telling) : -1;
+        if (listener >= 0 && fp_unotify_send(companion_fd, (int)listener, error) < 0)
             return -1;
+        /* also where a filter around us has a listener, beside which there is no other (EBUSY) */
+        if (listener < 0 && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, one->flags, &one->program) < 0)
+            return fp_fail(error, "seccomp", i ? "the filter of the spec" : "the filter of the monitor");
     }
     filter_count = 0;
     return 0;

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,25 @@ def test_a_companion_tells_that_the_spec_has_denied_a_call(
 
     assert DENIED == ended.returncode
     assert f"denies {words}" in ended.stderr
+
+
+# A filter that lets everything through, with a listener, around the command that follows.
+LISTENED = """\
+import ctypes, os, struct, subprocess, sys
+row = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000))  # SECCOMP_RET_ALLOW
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 1, ctypes.addressof(row)))
+call = {"x86_64": 317, "aarch64": 277}[os.uname().machine]
+listener = ctypes.CDLL(None).syscall(call, 1, 8, program)  # SECCOMP_FILTER_FLAG_NEW_LISTENER
+sys.exit(125 if listener < 0 else subprocess.run(sys.argv[1:]).returncode)
+"""
+
+
+def test_a_companion_within_a_filter_that_has_a_listener(urunc: Runtime, watched: Callable[[str], Path]) -> None:
+    """As within a container whose manager answers for calls: there is one to a process, and the monitor's kills."""
+    ended = urunc.run((sys.executable, "-c", LISTENED, *urunc.words("run", "--bundle", watched("keyctl"), "c")))
+
+    assert (DENIED, "") == (ended.returncode, ended.stdout)
+    assert "the monitor was ended by its seccomp filter, which denies " in ended.stderr
 
 
 def test_with_debug_a_companion_has_nothing_to_tell(urunc: Runtime, watched: Callable[[str], Path]) -> None:
