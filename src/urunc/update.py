@@ -117,7 +117,7 @@ def _check_usage(wanted: "Resources", groups: "Groups", overhead_bytes: int) -> 
 
 
 def apply(writes: "tuple[Write, ...]", groups: "Groups") -> None:
-    """Write all of `writes`.
+    """Write all of `writes`, or none.
 
     The order that is right depends on the values that are there (memory and memory with swap, quota and period): what
     is refused at first is tried again after the others.
@@ -128,10 +128,12 @@ def apply(writes: "tuple[Write, ...]", groups: "Groups") -> None:
         refused = [write for write in writes if not _write(write, groups, names, done, last=False)]
         for write in refused:
             _write(write, groups, names, done, last=True)
-    except OSError as error:
+    except (OSError, SpecError) as error:
         for directory, file, before in reversed(done):
             _restore(directory, file, before)
-        raise advised(error) from None
+        if isinstance(error, OSError):
+            raise advised(error) from None
+        raise
 
 
 def _write(
