@@ -131,8 +131,9 @@ def create(root: str, container_id: str) -> Container:
             raise StateError(
                 f"container with given ID already exists: {container_id}: delete it first, or give another id"
             ) from None
-        if container.fd >= 0:
-            os.close(container.fd)
+        old, container.fd = container.fd, -1
+        if old >= 0:
+            os.close(old)
         container.fd = _open_directory(container.root_fd, container_id)
     except BaseException:
         container.__exit__()
