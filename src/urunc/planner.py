@@ -4,11 +4,13 @@ The one rule: it does what create does, by the same functions; only the executio
 that a container is the child of its caller.  What is out of the ordinary it refuses: the front goes on without it.
 """
 
+import errno
 import os
 import signal
 import socket
 import struct
 import threading
+import time
 from array import array
 
 from .cli import Log
@@ -24,6 +26,7 @@ SOCKET = "/run/urunc/@planner"
 MAGIC, VERSION = 0x4E4C5052, 2
 TEXT_MAX = 16 << 10
 BACKLOG = 64
+SCARCE, PAUSE_S = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM), 0.01
 REQUEST = struct.Struct("=II4Q5Q")  # struct fp_planner_request without its text
 ORDER = struct.Struct("=II")
 RESULT = struct.Struct("=qQi48s256s4x")  # struct fp_planner_result
@@ -43,13 +46,27 @@ def serve(request: Request) -> None:
         os.write(2, b"urunc planner: listening\n")
     try:
         while True:
-            connection, _ = listener.accept()
-            threading.Thread(target=_answer, args=(connection, here, request.debug), daemon=True).start()
+            _accept(listener, here, request.debug)
     except KeyboardInterrupt:
         pass
     finally:
         listener.close()
         os.unlink(SOCKET)
+
+
+def _accept(listener: socket.socket, here: "tuple[tuple[int, ...], tuple[int, ...]]", debug: bool) -> None:
+    """Have a thread answer the next one; without room for that now it waits, or goes on by itself."""
+    try:
+        connection, _ = listener.accept()
+    except OSError as error:
+        if error.errno not in SCARCE:
+            raise
+        time.sleep(PAUSE_S)  # until another one has been answered
+        return
+    try:
+        threading.Thread(target=_answer, args=(connection, here, debug), daemon=True).start()
+    except RuntimeError:  # no more threads
+        connection.close()
 
 
 def _end(_number: int, _frame: "FrameType | None") -> None:
