@@ -14,7 +14,7 @@ from typing import Any
 from tests.container import CONFIG, KNOWN, UNIKERNEL, Runtime, children, merged, until, write_bundle
 from tests.e2e.lan import FOR_EVER, SPT, Lan, tables
 from tests.fastpath.network_rig import batch
-from tests.guests import build
+from tests.guests import build, spt_build
 
 OPEN = {"maskedPaths": None, "readonlyPaths": None}  # what a mount namespace of others can be without
 
@@ -25,6 +25,13 @@ class Kind:
 
     bundle: Path
     before: Callable[[], object] = lambda: None
+
+
+def waiting(directory: Path) -> Path:
+    """The bundle of a Solo5 guest that stays."""
+    annotations = {f"com.urunc.unikernel.{key}": value for key, value in SPT.items()}
+    config = merged(CONFIG, {"annotations": annotations, "process": {"args": ["sleep"]}})
+    return write_bundle(directory, {"guest": spt_build.build(build.default_cache())["wait"]}, config)
 
 
 def borrowed(runtime: Runtime, name: str, *mount: dict[str, str]) -> Kind:

@@ -16,9 +16,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.container import CONFIG, Runtime, descriptors, merged, orphans, until, write_bundle
-from tests.e2e.lan import SPT
-from tests.guests import build, spt_build
+from tests.container import Runtime, descriptors, orphans, until
+from tests.torture import kinds
 from tests.torture.rounds import ROUNDS, SEED
 
 import urunc as api
@@ -37,9 +36,7 @@ RACES = ROUNDS // 3
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """A bundle whose guest stays."""
-    annotations = {f"com.urunc.unikernel.{key}": value for key, value in SPT.items()}
-    config = merged(CONFIG, {"annotations": annotations, "process": {"args": ["sleep"]}})
-    return write_bundle(tmp_path / "b", {"guest": spt_build.build(build.default_cache())["wait"]}, config)
+    return kinds.waiting(tmp_path / "b")
 
 
 @pytest.fixture

@@ -13,21 +13,17 @@ from pathlib import Path
 
 import pytest
 from tests.container import (
-    CONFIG,
     KNOWN,
     PROGRAM,
     Result,
     Runtime,
     children,
-    merged,
     orphans,
     read,
     until,
-    write_bundle,
 )
-from tests.e2e.lan import SPT
 from tests.e2e.private import Private
-from tests.guests import build, spt_build
+from tests.torture import kinds
 from tests.torture.rounds import ROUNDS, SEED
 
 pytestmark = [
@@ -55,9 +51,7 @@ def urunc(tmp_path: Path, subreaper: None) -> Iterator[Private]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    annotations = {f"com.urunc.unikernel.{key}": value for key, value in SPT.items()}
-    config = merged(CONFIG, {"annotations": annotations, "process": {"args": ["sleep"]}})
-    return write_bundle(tmp_path / "b", {"guest": spt_build.build(build.default_cache())["wait"]}, config)
+    return kinds.waiting(tmp_path / "b")
 
 
 def called(urunc: Runtime, delay_s: float, *words: object) -> Result:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.container import CONFIG, Result, Runtime, descriptors, merged, orphans, read, until, write_bundle
-from tests.e2e.lan import SPT
-from tests.guests import build, spt_build
+from tests.torture import kinds
 from tests.torture.rounds import ROUNDS, SEED
 
 import urunc as api
@@ -29,9 +28,7 @@ RACES = ROUNDS // 3
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """A bundle whose guest stays."""
-    annotations = {f"com.urunc.unikernel.{key}": value for key, value in SPT.items()}
-    config = merged(CONFIG, {"annotations": annotations, "process": {"args": ["sleep"]}})
-    return write_bundle(tmp_path / "b", {"guest": spt_build.build(build.default_cache())["wait"]}, config)
+    return kinds.waiting(tmp_path / "b")
 
 
 class Caller:
