@@ -66,26 +66,27 @@ void fp_cgroups_mark(const struct fp_cgroups *cgroups, int state_fd, bool each)
         setxattr(cgroups->paths[i], MARK, mark, size, 0);
 }
 
-/* Whether the mark of the container's first cgroup, or of itself, has its number. */
-static bool is_ours(int state_fd, const char *controllers, const char *path)
+/* Whether the mark of the container's first cgroup, or of itself, has its number: 1, 0, or -1 if nobody could look. */
+static int is_ours(int state_fd, const char *controllers, const char *path, struct fp_error *error)
 {
     char owner[MARK_MAX], found[MARK_MAX], number[32];
     struct fp_cgroup_list list;
-    struct fp_error ignored = {0};
     ssize_t size = getxattr(path, MARK, found, sizeof(found) - 1);
     if (size < 0 && errno == EOPNOTSUPP)
         return is_cgroup(path); /* Linux before 5.7 */
     bool own = size >= 0;
-    if (!own && fp_cgroup_list_read(state_fd, &list, &ignored) == 0) {
+    if (!own) {
+        if (fp_cgroup_list_read(state_fd, &list, error) < 0)
+            return -1;
         if (list.count)
             size = getxattr(list.items[0].path, MARK, found, sizeof(found) - 1);
         fp_cgroup_list_deinit(&list);
     }
     size_t length = owner_of(state_fd, owner, sizeof(owner));
     if (own && length && (size_t)size == length - 1 && memcmp(found, owner, (size_t)size) == 0)
-        return true; /* of an older urunc: each has a mark, and no numbers */
+        return 1; /* of an older urunc: each has a mark, and no numbers */
     if (size < (ssize_t)length || !length || memcmp(found, owner, length) != 0)
-        return false;
+        return 0;
     found[size] = '\0';
     snprintf(number, sizeof(number), " %llx ", (unsigned long long)number_at(controllers, path));
     return strstr(found + length - 1, number) != NULL;
@@ -125,10 +126,13 @@ static bool goes(const char *path)
 static int undo_group(int state_fd, const char *controllers, const char *path, bool managed, bool kill,
                       struct fp_error *error)
 {
-    if (managed)
-        return is_ours(state_fd, controllers, path) ? await_manager(path, kill, error) : 0;
-    if (goes(path) || !is_ours(state_fd, controllers, path))
+    if (!managed && goes(path))
         return 0;
+    int ours = is_ours(state_fd, controllers, path, error);
+    if (ours <= 0)
+        return ours;
+    if (managed)
+        return await_manager(path, kill, error);
     struct fp_error ignored = {0};
     struct fp_cgroup_list list;
     if (fp_cgroup_list_read(state_fd, &list, &ignored) == 0) {

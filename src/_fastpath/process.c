@@ -59,8 +59,12 @@ static int64_t clock_offset(void)
 bool fp_process_stat(pid_t pid, struct fp_process *ret)
 {
     char text[1024];
-    if (pid <= 0 || read_proc(pid, "stat", text, sizeof(text)) <= 0)
+    errno = ESRCH;
+    if (pid <= 0 || read_proc(pid, "stat", text, sizeof(text)) <= 0) {
+        if (errno != EMFILE && errno != ENFILE && errno != ENOMEM)
+            errno = ESRCH;
         return false;
+    }
     /* comm may hold spaces and parentheses: it ends at the last one */
     char *open = strchr(text, '('), *close = strrchr(text, ')');
     if (!open || !close || close < open)
@@ -119,8 +123,9 @@ int fp_process_open(pid_t pid, uint64_t start_time)
         return -1;
     struct fp_process process;
     /* looked at after the pidfd was opened: from here on it cannot become another process */
-    if (!fp_process_stat(pid, &process) || process.start_time != start_time || process.state == 'Z' ||
-        process.state == 'X') {
+    if (!fp_process_stat(pid, &process))
+        return -1;
+    if (process.start_time != start_time || process.state == 'Z' || process.state == 'X') {
         errno = ESRCH;
         return -1;
     }

@@ -16,7 +16,8 @@ struct fp_process {
     uint64_t ignored;      /* SigIgn */
 };
 
-/* Read /proc/PID/stat; false if there is no such process (or no /proc). */
+/* Read /proc/PID/stat; false with ESRCH if there is no such process (or no /proc), with another errno if nobody could
+ * look, as without a free descriptor. */
 bool fp_process_stat(pid_t pid, struct fp_process *ret);
 
 /* Add what /proc/PID/status knows: namespace_leader, caught, ignored. */

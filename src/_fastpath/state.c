@@ -162,8 +162,9 @@ enum fp_status fp_state_status(const struct fp_state *state)
     struct fp_process process;
     if (record->status == FP_CREATING)
         return FP_CREATING;
-    if (!fp_process_stat((pid_t)record->pid, &process) || process.start_time != record->start_time ||
-        process.state == 'Z' || process.state == 'X')
+    if (!fp_process_stat((pid_t)record->pid, &process))
+        return errno == ESRCH ? FP_STOPPED : FP_RUNNING;
+    if (process.start_time != record->start_time || process.state == 'Z' || process.state == 'X')
         return FP_STOPPED;
     const struct fp_cgroup *freezer = fp_cgroup_freezer(&state->cgroups);
     /* what the freezer of version 1 holds is shown as D (the kernel's __task_state_index), most often it is S */

@@ -59,7 +59,8 @@ int fp_state_write(int state_fd, const struct fp_record *record, const struct io
 int fp_state_publish(int state_fd, const struct fp_state *state, struct fp_error *error);
 
 /* What is true now: a process that ended, is a zombie or has another start time is stopped; the waiting urunc-init
- * is created whatever a start that was killed has written. */
+ * is created whatever a start that was killed has written.  One that nobody could look at is running, lest it be taken
+ * for stopped and deleted. */
 enum fp_status fp_state_status(const struct fp_state *state);
 
 const char *fp_status_name(enum fp_status status);

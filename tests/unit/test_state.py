@@ -1,11 +1,15 @@
 """The state directory: whose a container is, its lock, its record, and the documents that clients read."""
 
+import errno
 import json
 import os
+import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.cgroups import hierarchies
 from tests.unit.test_plan import SPEC
 
 from urunc import _fastpath, hooks, state
@@ -29,6 +33,20 @@ def own_process() -> tuple[int, int]:
 
 def write(container: state.Container, status: str = "created", pid: int = 0, start_time: int = 0) -> None:
     _fastpath.write_state(container.fd, status, pid, start_time, 0, state.document(SPEC, container.id))
+
+
+@contextmanager
+def descriptors(spare: int) -> Iterator[None]:
+    """Only so many more can be had."""
+    free = [os.open(os.devnull, os.O_RDONLY) for _ in range(spare + 1)]
+    for fd in free:
+        os.close(fd)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[spare], before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_a_new_container_is_nobodys_until_it_has_a_record(container: state.Container) -> None:
@@ -278,3 +296,32 @@ def test_undo_does_not_end_a_process_that_only_has_the_pid(container: state.Cont
     os.write(fd, f"process {pid} {start_time - 1}\n".encode())
     os.close(fd)
     _fastpath.undo(container.fd)  # we are still here
+
+
+def test_a_process_that_nobody_can_look_at_has_not_ended(container: state.Container) -> None:
+    """A service that runs out of descriptors takes none of its containers for stopped, and deletes none as such."""
+    write(container, "created", *own_process())
+    record = container.record()
+    with descriptors(0):
+        status = record.status()
+    with descriptors(1), pytest.raises(OSError, match="Too many open files"):
+        record.open_process()
+
+    assert "running" == status
+
+
+@pytest.mark.skipif(not hierarchies(), reason="there are no control groups")
+def test_a_cgroup_that_nobody_can_look_at_stays_in_the_journal(container: state.Container) -> None:
+    """One in use, of which it is not known whose it is."""
+    controllers, (mount, _) = next(iter(hierarchies().items()))
+    fd = os.open("journal", os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=container.fd)
+    os.write(fd, f"cgroup {controllers or 'cgroup2'} 1 {mount}\n".encode())
+    os.close(fd)
+    with descriptors(1), pytest.raises(OSError, match="Too many open files") as caught:
+        _fastpath.undo(container.fd)
+    kept = os.listdir(container.fd)
+    _fastpath.undo(container.fd)
+
+    assert errno.EMFILE == caught.value.errno
+    assert ["journal"] == kept
+    assert [] == os.listdir(container.fd)
