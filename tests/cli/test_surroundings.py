@@ -181,7 +181,10 @@ def mounted(place: Path, parts: Path, options: str) -> Iterator[None]:
             (parts / name).mkdir()
         overlay = ["-t", "overlay", "-o", f"lowerdir={parts}/lower,upperdir={parts}/upper,workdir={parts}/work"]
         kind = overlay if options == "overlay" else ["-t", "tmpfs", "-o", options]
-        subprocess.run(["mount", *kind, "none", place], check=True)
+        made = subprocess.run(["mount", *kind, "none", place], capture_output=True, text=True, check=False)
+        if made.returncode and options == "overlay":
+            pytest.skip(f"no overlayfs on a tmpfs here: {made.stderr.strip()}")
+        assert 0 == made.returncode, made.stderr
         try:
             yield
         finally:
