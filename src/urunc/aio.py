@@ -131,7 +131,8 @@ class Container:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.delete(force=True)
+        if not self.blocking.is_deleted:
+            await self.delete(force=True)
         self.close()
 
     def close(self) -> None:

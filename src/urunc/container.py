@@ -65,6 +65,7 @@ class Container:
     ) -> None:
         self.id = request.id
         self.status: int | None = None  # exit status once `wait` has seen it; 128 + n for signal n
+        self.is_deleted = False  # by us: the id may be another container's by now
         self.stdin: BinaryIO | None = None  # our ends of streams that are PIPE
         self.stdout: BinaryIO | None = None
         self.stderr: BinaryIO | None = None
@@ -80,7 +81,8 @@ class Container:
     def __exit__(
         self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
     ) -> None:
-        self.delete(force=True)
+        if not self.is_deleted:
+            self.delete(force=True)
         self.close()
 
     def close(self) -> None:
@@ -120,6 +122,7 @@ class Container:
         with told():
             served = self._is_quiet() and _fastpath.delete(self._request.root, self.id, force)
             warnings = () if served else runtime.delete(self._request, force=force).warnings
+        self.is_deleted = True
         self._reap()
         return warnings
 

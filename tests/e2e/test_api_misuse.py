@@ -101,6 +101,18 @@ def test_everything_may_be_closed_twice(embedding: urunc.Runtime, spt_bundle: Ma
     assert (0, -1) == (container.wait(), container.fileno())
 
 
+def test_the_end_of_a_deleted_container_is_not_that_of_its_namesake(
+    embedding: urunc.Runtime, spt_bundle: MakeBundle
+) -> None:
+    bundle = str(spt_bundle("hello"))
+    with embedding.create("c", bundle) as first:
+        first.delete(force=True)
+        namesake = embedding.create("c", bundle)
+
+    with namesake:
+        assert namesake.is_waiting()
+
+
 def in_fork(action: Callable[[], object]) -> str:
     """What `action` returns or raises in a fork of this process."""
     reader, writer = os.pipe()
