@@ -28,9 +28,9 @@ SECCOMP_ACTIONS = tuple(
 SECCOMP_OPERATORS = tuple(f"SCMP_CMP_{name}" for name in ("EQ", "GE", "GT", "LE", "LT", "MASKED_EQ", "NE"))
 SECCOMP_FLAGS = tuple(f"SECCOMP_FILTER_FLAG_{name}" for name in ("LOG", "SPEC_ALLOW", "TSYNC"))
 SECCOMP_LISTENER_FLAGS = ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",)
-# guests and monitors: the table of section 4 of the design
+# unikernels.MODULES and monitors.MODULES
 UNIKERNELS = ("linux", "mewz", "mirage", "osv", "rumprun", "unikraft")
-MONITORS = ("firecracker", "hvt", "qemu", "spt")
+MONITORS = ("cloud-hypervisor", "firecracker", "hvt", "qemu", "spt")
 # linux/capability.h; the last three are of Linux 5.8 and 5.9
 CAPABILITIES = (
     "CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETGID CAP_SETUID CAP_SETPCAP"

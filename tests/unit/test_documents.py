@@ -8,7 +8,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from urunc import __version__, documents, seccomp
+from urunc import __version__, documents, monitors, seccomp, unikernels
 from urunc.errors import UruncError
 from urunc.request import GLOBALS, VERBS, Request
 
@@ -45,8 +45,8 @@ def test_features_says_what_holds(process_monitor: bool) -> None:
     assert set(features["linux"]["seccomp"]["operators"]) == {f"SCMP_CMP_{name}" for name in seccomp.OPERATORS}
     assert len(features["linux"]["capabilities"]) == 41
     assert features["annotations"]["org.urunc.version"] == __version__
-    assert "qemu" in features["annotations"]["org.urunc.monitors"].split(",")
-    assert "linux" in features["annotations"]["org.urunc.unikernels"].split(",")
+    assert sorted(monitors.MODULES) == features["annotations"]["org.urunc.monitors"].split(",")
+    assert sorted(unikernels.MODULES) == features["annotations"]["org.urunc.unikernels"].split(",")
 
 
 @pytest.mark.parametrize("process_monitor", [False, True], indirect=True)
