@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.cgroups import cgroup_of
-from tests.container import CONFIG, Runtime, alive, exit_status, merged, read, write_bundle
+from tests.container import BOUND_S, CONFIG, Runtime, alive, exit_status, merged, read, write_bundle
 
 MOUNTS: list[dict[str, Any]] = [
     {"destination": "/proc", "type": "proc", "source": "proc"},
@@ -515,6 +515,7 @@ def test_the_pidfd_socket_receives_the_process_of_create_and_of_exec(process: Ru
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen(2)
+        listener.settimeout(BOUND_S)
         pid = process.create(make(process, "sleep 1000"), "c", "--pidfd-socket", path)
         process.good("start", "c")
         pid_file = process.directory / "pid"
