@@ -230,12 +230,6 @@ static int remove_below(int directory, void *argument, struct fp_error *error)
     return 0;
 }
 
-/* Nothing that waiting helps against. */
-static bool is_short(int number)
-{
-    return number == EMFILE || number == ENFILE || number == ENOMEM;
-}
-
 int fp_cgroup_remove(const char *path, bool kill, struct fp_error *error)
 {
     for (int waited = 0; waited < WAIT_MS; waited += STEP_MS) {
@@ -249,7 +243,7 @@ int fp_cgroup_remove(const char *path, bool kill, struct fp_error *error)
         if (kill)
             fp_cgroup_signal(path, SIGKILL, &ignored);
         walk(AT_FDCWD, path, 0, remove_below, NULL, &ignored);
-        if (is_short(ignored.number))
+        if (fp_is_shortage(ignored.number)) /* nothing that waiting helps against */
             return fp_fail_with(error, ignored.number, "remove cgroup", path);
     }
     return fp_fail_with(error, EBUSY, "remove cgroup", path);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 enum { FP_STEP_MAX = 48, FP_PATH_MAX = 256 };
@@ -20,3 +21,9 @@ int fp_fail(struct fp_error *ret, const char *step, const char *path);
 
 /* The same with an errno of the caller's choice. */
 int fp_fail_with(struct fp_error *ret, int number, const char *step, const char *path);
+
+/* Descriptors or memory have run out: an errno that says nothing of the thing that was to be looked at. */
+static inline bool fp_is_shortage(int number)
+{
+    return number == EMFILE || number == ENFILE || number == ENOMEM;
+}

@@ -175,7 +175,7 @@ bool fp_network_has_links(int pid)
     char path[64], line[256];
     snprintf(path, sizeof(path), "/proc/%d/net/dev", pid);
     FILE *file = fopen(path, "re");
-    bool found = false;
+    bool found = !file && fp_is_shortage(errno);
     while (file && !found && fgets(line, sizeof(line), file)) {
         char *name = line + strspn(line, " "), *end = strchr(name, ':');
         if (!end) /* the two lines of headings have bars instead */

@@ -141,7 +141,7 @@ struct rtattr;
 void fp_network_read_owner(const struct rtattr *alias, struct fp_owner *ret);
 
 /* Whether the network namespace of a process has an interface by now, of whatever kind: read from /proc, for a start
- * that has nothing else to do with networks. */
+ * that has nothing else to do with networks.  True, too, if nobody could look: who plans again says why. */
 bool fp_network_has_links(int pid);
 
 /* tap<N>_urunc */

@@ -61,7 +61,7 @@ bool fp_process_stat(pid_t pid, struct fp_process *ret)
     char text[1024];
     errno = ESRCH;
     if (pid <= 0 || read_proc(pid, "stat", text, sizeof(text)) <= 0) {
-        if (errno != EMFILE && errno != ENFILE && errno != ENOMEM)
+        if (!fp_is_shortage(errno))
             errno = ESRCH;
         return false;
     }

@@ -299,15 +299,16 @@ def test_undo_does_not_end_a_process_that_only_has_the_pid(container: state.Cont
 
 
 def test_a_process_that_nobody_can_look_at_has_not_ended(container: state.Container) -> None:
-    """A service that runs out of descriptors takes none of its containers for stopped, and deletes none as such."""
+    """A service that runs out of descriptors takes no container for stopped, nor for one without a network."""
     write(container, "created", *own_process())
     record = container.record()
     with descriptors(0):
-        status = record.status()
+        status, has_links = record.status(), _fastpath.has_links(0)
     with descriptors(1), pytest.raises(OSError, match="Too many open files"):
         record.open_process()
 
-    assert "running" == status
+    assert ("running", True) == (status, has_links)
+    assert not _fastpath.has_links(0)
 
 
 @pytest.mark.skipif(not hierarchies(), reason="there are no control groups")
