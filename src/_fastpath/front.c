@@ -5,6 +5,7 @@
 
 #include "error.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -53,7 +54,11 @@ int main(int argc, char **argv)
     }
     if (failed)
         pass_failure(&error);
-    else if (command.verb != FP_VERB_OTHER && embedded.offset)
+    else if (command.verb != FP_VERB_OTHER && embedded.offset) {
         fp_front_load((off_t)embedded.offset, argv);
+        /* an ordinary CPython takes more, and 3.11 goes round for ever where it gets no object for an exception */
+        if (errno == ENOMEM)
+            return fp_front_complain("the interpreter does not fit: raise RLIMIT_AS or RLIMIT_DATA");
+    }
     return fp_front_become_python(argc, argv);
 }

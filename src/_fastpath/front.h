@@ -34,7 +34,10 @@ int fp_front_serve(const struct fp_command *command, bool *ret_failed, struct fp
  * status. */
 int fp_front_become_python(int argc, char *const *argv);
 
+/* Say what errno is about; returns an exit status. */
+int fp_front_complain(const char *what);
+
 /* Go on as the static program that lies at `offset` of our own file, with the process's words, which begin at
- * `argv`, and its environment; returns if that cannot be. */
+ * `argv`, and its environment; returns if that cannot be, errno ENOMEM if there is not even memory for that. */
 void fp_front_load(off_t offset, char **argv);
 _Noreturn void fp_front_jump(uintptr_t entry, void *stack);

@@ -10,11 +10,12 @@
 #include "cleanup.h"
 
 #include <elf.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 
-enum { HEADERS_MAX = 16 };
+enum { HEADERS_MAX = 16, ROOM = 1 << 20 };
 
 struct image {
     Elf64_Ehdr header;
@@ -50,6 +51,13 @@ static bool map_segment(int fd, off_t offset, const Elf64_Phdr *segment)
     return mapped == end || mmap((void *)mapped, end - mapped, access, flags | MAP_ANONYMOUS, -1, 0) == (void *)mapped;
 }
 
+/* For what is taken before there is a Python that could say that it got nothing: its C library does not look. */
+static bool has_room(void)
+{
+    void *room = mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return room != MAP_FAILED && munmap(room, ROOM) == 0;
+}
+
 static void describe(Elf64_auxv_t *vector, const struct image *image, uintptr_t headers)
 {
     for (; vector->a_type != AT_NULL; vector++) {
@@ -75,6 +83,7 @@ void fp_front_load(off_t offset, char **argv)
 {
     struct image image;
     uintptr_t headers = 0;
+    errno = 0;
     _cleanup_close_ int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
     if (fd < 0 || !read_image(fd, offset, &image))
         return;
@@ -87,6 +96,8 @@ void fp_front_load(off_t offset, char **argv)
         if (segment->p_offset == 0)
             headers = segment->p_vaddr + image.header.e_phoff;
     }
+    if (!has_room())
+        return;
     close(fp_take_fd(&fd));
     char **at = argv;
     while (*at) /* the arguments, */

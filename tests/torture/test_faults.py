@@ -166,12 +166,14 @@ def test_few_descriptors_are_an_error_or_enough(urunc: Runtime, path: Path) -> N
 
 def test_little_memory_is_an_error_or_enough(urunc: Runtime, path: Path) -> None:
     outcomes = set()
-    for limit_mib in (*range(8, 64, 4), 4096):
+    for limit_kib in (*range(8 << 10, 16 << 10, 512), *range(16 << 10, 64 << 10, 4 << 10), 4 << 20):
         words = urunc.words("create", "--bundle", path, "c")
-        ended = urunc.run(["prlimit", f"--as={limit_mib << 20}", *words])
+        ended = urunc.run(["prlimit", f"--as={limit_kib << 10}", *words])
         outcomes.add(ended.returncode == 0)
         if ended.returncode:
-            assert "gone" == urunc.status(), f"{limit_mib} MiB: {ended.stderr}"
+            assert "gone" == urunc.status(), f"{limit_kib} KiB: {ended.stderr}"
+            assert 1 == ended.returncode, f"{limit_kib} KiB: {ended.stderr}"
+            assert ended.stderr.count("\n") == 1, f"{limit_kib} KiB: {ended.stderr}"
             urunc.good("delete", "--force", "c")
             assert [] == urunc.remains()
         urunc.good("delete", "--force", "c")
