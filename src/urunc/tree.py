@@ -73,7 +73,7 @@ def prune(cache: str) -> None:
     old = time.time() - _STALE_S
     _check_cache(cache)
     trees: dict[str, list[tuple[int, str]]] = {}
-    for entry in os.scandir(cache):
+    for entry in list(os.scandir(cache)):  # one that goes away meanwhile leaves no iterator open
         temporary = entry.name.startswith(".")
         tree = entry.name[1:].rpartition(".")[0] if temporary else entry.name
         name, _, key = tree.rpartition("-")
@@ -97,7 +97,7 @@ def prune(cache: str) -> None:
 def _remove(directory: str) -> None:
     """As shutil.rmtree that ignores errors; its import takes 5 ms."""
     try:
-        for entry in os.scandir(directory):
+        for entry in list(os.scandir(directory)):
             if entry.is_dir(follow_symlinks=False):
                 _remove(entry.path)
             else:
