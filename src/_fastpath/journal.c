@@ -129,11 +129,12 @@ int fp_journal_add_lines(int state_fd, const char *lines, size_t size, struct fp
     return 0;
 }
 
-/* Of a cgroup without a process in the journal nobody was let in: whoever is there is not ours. */
-static void undo_line(int state_fd, const char *line, bool had_process, struct fp_error *error)
+/* Of a cgroup without a process in the journal nobody was let in: whoever is there is not ours.  One that stays keeps
+ * those of the lines before it: the mark of all of them is on the first. */
+static void undo_line(int state_fd, const char *line, bool had_process, bool *stays, struct fp_error *error)
 {
-    if (strncmp(line, "cgroup ", 7) == 0)
-        fp_cgroup_undo(state_fd, line + 7, had_process, error);
+    if (strncmp(line, "cgroup ", 7) == 0 && !*stays)
+        *stays = fp_cgroup_undo(state_fd, line + 7, had_process, error) < 0;
     for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
         size_t length = strlen(kinds[i].kind);
         if (strncmp(line, kinds[i].kind, length) == 0 && line[length] == ' ')
@@ -157,11 +158,12 @@ int fp_journal_undo(int state_fd, struct fp_error *error)
     while (size && text[size - 1] != '\n')
         size--;
     bool had_process = memmem(text, size, "process ", 8) == text || memmem(text, size, "\nprocess ", 9);
+    bool stays = false;
     while (size) {
         text[size - 1] = '\0';
         char *start = memrchr(text, '\n', size - 1);
         start = start ? start + 1 : text;
-        undo_line(state_fd, start, had_process, error);
+        undo_line(state_fd, start, had_process, &stays, error);
         size = (size_t)(start - text);
     }
     if (error->number)
