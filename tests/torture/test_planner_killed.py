@@ -82,6 +82,11 @@ def traced(urunc: Private, *options: str) -> Iterator[Path]:
         KNOWN.update(children())
 
 
+def made(log: Path, call: str) -> int:
+    """How many calls of that name are in the file of strace."""
+    return sum(f" {call}(" in line for line in read(log).splitlines())
+
+
 @pytest.mark.parametrize("call", ["mkdirat", "openat", "renameat", "sendmsg", "recvfrom"])
 def test_a_create_outlives_a_planner_that_dies_at_a_call(urunc: Private, path: Path, call: str) -> None:
     """At the first of its making, the second and so on: strace kills it before the call does anything."""
@@ -89,25 +94,27 @@ def test_a_create_outlives_a_planner_that_dies_at_a_call(urunc: Private, path: P
     with traced(urunc, "-e", f"trace={call}") as log:
         urunc.good("create", "--bundle", path, "c")
         urunc.good("delete", "c", "--force")
-    calls = sum(f" {call}(" in line for line in read(log).splitlines())
+    calls = made(log, call)
     assert calls > 0, f"no {call} was seen: strace does not follow"
     for number in range(1, calls + 1, max(1, calls * 20 // ROUNDS)):
-        with traced(urunc, "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={number}"):
+        with traced(urunc, "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={number}") as log:
             ended = urunc("create", "--bundle", path, "c")
 
             assert (0, "") == (ended.returncode, ended.stderr), f"{call} number {number} of {calls}"
             assert "created" == urunc.status()
-            assert [] == urunc.said(), "the planner has not died"
             urunc.good("delete", "--force", "c")
+            if urunc.said():  # a create that finds the caches of an earlier one full makes fewer calls
+                assert made(log, call) < number, "the planner has not died"
+                break
             until(lambda: not orphans(), "the end of all processes")
             assert [] == urunc.remains(), f"{call} number {number} of {calls}"
 
 
 def test_a_create_outlives_its_planner(urunc: Private, path: Path) -> None:
     """Whatever it was at: it is undone, and the caller goes on by itself."""
-    chance, made, span_s = random.Random(SEED), 0, SPAN_S
+    chance, served, span_s = random.Random(SEED), 0, SPAN_S
     for number in range(5 * RACES):
-        if number >= RACES and 0 < made < CALLERS * number:
+        if number >= RACES and 0 < served < CALLERS * number:
             break
         urunc.start_planner()
         delays = [chance.uniform(0, span_s) for _ in range(CALLERS)]
@@ -120,7 +127,7 @@ def test_a_create_outlives_its_planner(urunc: Private, path: Path) -> None:
             urunc.end_planner(signal.SIGKILL)
             ended = [command.result() for command in commands]
         here = urunc.said().count("urunc planner: made")
-        made += here
+        served += here
         span_s *= 0.8 if here == CALLERS else 1.3  # the machine is not always as fast
         for caller, command in enumerate(ended):
             assert (0, "") == (command.returncode, command.stderr), f"round {number}: {command.args}"
@@ -129,4 +136,4 @@ def test_a_create_outlives_its_planner(urunc: Private, path: Path) -> None:
         until(lambda: not orphans(), "the end of all processes")
         assert [] == urunc.remains(), f"round {number}"
 
-    assert made, "the kills came too early to mean anything"
+    assert served, "the kills came too early to mean anything"
