@@ -17,6 +17,7 @@ from typing import Any
 from tests import cgroups
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+RUNC = Path("/usr/sbin/runc")
 PROGRAM = Path(os.environ.get("URUNC_TEST_PROGRAM") or REPOSITORY / "dist" / "urunc")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BOUND_S = 60.0  # nothing here takes a second on an idle machine, but ten guests may be booting beside it

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import pytest
 from tests.cgroups import NAME
 from tests.container import (
     CONFIG,
-    PROGRAM,
     Runtime,
     alive,
     exit_status,
@@ -27,7 +25,6 @@ from tests.container import (
     write_bundle,
 )
 
-RUNC = Path("/usr/sbin/runc")
 APPLETS = ("sh", "cat", "id", "sleep", "readlink", "touch", "env", "true", "tty", "head")
 CAPABILITIES = ["CAP_KILL", "CAP_CHOWN", "CAP_SETUID", "CAP_SETGID"]
 SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
@@ -46,15 +43,6 @@ SLEEPING = {
     "root": {"readonly": False},
     "linux": {"cgroupsPath": f"/{NAME}/exec"},
 }
-
-
-@pytest.fixture(params=["runc", "process"])
-def runtime(request: pytest.FixtureRequest, tmp_path: Path, subreaper: None) -> Iterator[Runtime]:
-    runtime = Runtime(RUNC if request.param == "runc" else PROGRAM, tmp_path)
-    if request.param == "process":
-        runtime.allow_process_monitor()
-    with runtime.emptied():
-        yield runtime
 
 
 def make(runtime: Runtime, **changes: Any) -> Path:

@@ -4,10 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.test_exec import RUNC, make, runtime
-from tests.container import Runtime, read
-
-__all__ = ["runtime"]
+from tests.cli.test_exec import make
+from tests.container import RUNC, Runtime, read
 
 
 def hook(script: str, **fields: Any) -> dict[str, Any]:

@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 from tests.cgroups import NAME
-from tests.container import BOUND_S, CONFIG, PROGRAM, Runtime, exit_status, merged, write_bundle
+from tests.container import BOUND_S, CONFIG, RUNC, Runtime, exit_status, merged, write_bundle
 
-RUNC = Path("/usr/sbin/runc")
 # linux/seccomp.h: SECCOMP_IOCTL_NOTIF_RECV and _SEND, struct seccomp_notif and seccomp_notif_resp
 RECEIVE, SEND = 0xC0502100, 0xC0182101
 NOTIFICATION, RESPONSE = struct.Struct("QII64x"), struct.Struct("QqiI")
@@ -59,15 +58,6 @@ def answer(descriptor: int, error: int) -> int:
     cookie, pid, _ = NOTIFICATION.unpack(asked)
     fcntl.ioctl(descriptor, SEND, bytearray(RESPONSE.pack(cookie, 0, -error, 0)))
     return int(pid)
-
-
-@pytest.fixture(params=["runc", "process"])
-def runtime(request: pytest.FixtureRequest, tmp_path: Path, subreaper: None) -> Iterator[Runtime]:
-    runtime = Runtime(RUNC if request.param == "runc" else PROGRAM, tmp_path)
-    if request.param == "process":
-        runtime.allow_process_monitor()
-    with runtime.emptied():
-        yield runtime
 
 
 @pytest.fixture

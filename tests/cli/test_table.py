@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 from tests.cgroups import NAME
 from tests.cli.table import ROWS, Row
-from tests.container import CONFIG, PROGRAM, UNIKERNEL, Runtime, merged, write_bundle
+from tests.container import CONFIG, PROGRAM, RUNC, UNIKERNEL, Runtime, merged, write_bundle
 
-RUNC = Path("/usr/sbin/runc")
 MOUNTS = [
     {"destination": "/proc", "type": "proc", "source": "proc"},
     {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},

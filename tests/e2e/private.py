@@ -2,6 +2,8 @@
 
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.container import BOUND_S, KNOWN, Runtime, children, read, until
@@ -38,6 +40,15 @@ class Private(Runtime):
     def said(self) -> list[str]:
         """What the planner has answered."""
         return read(self.log).splitlines()[1:]
+
+    @contextmanager
+    def emptied(self) -> Iterator[None]:
+        """As Runtime.emptied; then planner and /run are gone, too."""
+        try:
+            with super().emptied():
+                yield
+        finally:
+            self.close()
 
     def close(self) -> None:
         if self.planner:

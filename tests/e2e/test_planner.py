@@ -3,16 +3,13 @@
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.container import BOUND_S, CONFIG, PROGRAM, children, merged, read, until, write_bundle
+from tests.container import BOUND_S, PROGRAM, children, read, until
+from tests.e2e.embedding import MakeBundle
 from tests.e2e.private import Private
-from tests.guests import build as guest_cache
-from tests.guests import spt_build
-
-Make = Callable[..., Path]
 
 pytestmark = [
     pytest.mark.e2e,
@@ -23,37 +20,18 @@ pytestmark = [
 @pytest.fixture
 def urunc(tmp_path: Path, subreaper: None) -> Iterator[Private]:
     runtime = Private(PROGRAM, tmp_path)
-    try:
+    with runtime.emptied():
         runtime.start_planner()
         yield runtime
-        runtime.clean()
-
-        assert [] == runtime.remains()
-    finally:
-        runtime.close()
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Make:
-    """Makes the bundle of a guest of tests/guests/spt."""
-    guests = spt_build.build(guest_cache.default_cache())
-
-    def bundle(guest: str, *args: str, **changes: object) -> Path:
-        keys = {"unikernelType": "mirage", "hypervisor": "spt", "binary": "/guest"}
-        annotations = {f"com.urunc.unikernel.{key}": value for key, value in keys.items()}
-        config = merged(merged(CONFIG, {"annotations": annotations, "process": {"args": list(args)}}), changes)
-        return write_bundle(tmp_path / guest, {"guest": guests[guest]}, config)
-
-    return bundle
 
 
 def create(urunc: Private, bundle: Path, *options: object) -> None:
     urunc.good("create", "--bundle", bundle, "--pid-file", urunc.directory / "pid", *options, "c")
 
 
-def test_a_container_by_the_planner(urunc: Private, make: Make) -> None:
+def test_a_container_by_the_planner(urunc: Private, spt_bundle: MakeBundle) -> None:
     """The process is a child of the caller's, with its streams; every later command is as ever."""
-    create(urunc, make("hello", "one", "two"))
+    create(urunc, spt_bundle("hello", "one", "two"))
     output, pid = urunc.output, int((urunc.directory / "pid").read_text())
 
     assert ["urunc planner: made"] == urunc.said()
@@ -66,9 +44,9 @@ def test_a_container_by_the_planner(urunc: Private, make: Make) -> None:
     urunc.good("delete", "c")
 
 
-def test_the_working_directory_is_the_bundle(urunc: Private, make: Make) -> None:
+def test_the_working_directory_is_the_bundle(urunc: Private, spt_bundle: MakeBundle) -> None:
     nsenter, space, *command = urunc.words("create", "--pid-file", "pid", "c")
-    ended = urunc.run([nsenter, space, "env", "-C", str(make("hello")), *command])
+    ended = urunc.run([nsenter, space, "env", "-C", str(spt_bundle("hello")), *command])
 
     assert (0, "") == (ended.returncode, ended.stderr)
     assert ["urunc planner: made"] == urunc.said()
@@ -76,12 +54,12 @@ def test_the_working_directory_is_the_bundle(urunc: Private, make: Make) -> None
 
 
 @pytest.mark.parametrize("log", [True, False])
-def test_notices_reach_the_log(urunc: Private, make: Make, tmp_path: Path, log: bool) -> None:
+def test_notices_reach_the_log(urunc: Private, spt_bundle: MakeBundle, tmp_path: Path, log: bool) -> None:
     """Without a log they go to standard error, which the planner does not have."""
     hosts = {"destination": "/etc/hosts", "type": "bind", "source": "/etc/hosts", "options": ["rbind", "ro"]}
     path = tmp_path / "log.json"
     options = ("--log", path, "--log-format", "json") if log else ()
-    ended = urunc(*options, "create", "--bundle", make("hello", mounts=[hosts]), "c")
+    ended = urunc(*options, "create", "--bundle", spt_bundle("hello", mounts=[hosts]), "c")
 
     assert 0 == ended.returncode, ended.stderr
     assert log == ("urunc planner: made" in urunc.said())
@@ -90,9 +68,9 @@ def test_notices_reach_the_log(urunc: Private, make: Make, tmp_path: Path, log: 
     assert "warning" in written
 
 
-def test_what_the_planner_refuses_says_why_as_ever(urunc: Private, make: Make) -> None:
+def test_what_the_planner_refuses_says_why_as_ever(urunc: Private, spt_bundle: MakeBundle) -> None:
     """The front does it again without: the line is Python's own, and nothing is left."""
-    bundle = make("hello", annotations={"com.urunc.unikernel.binary": "/nothing"})
+    bundle = spt_bundle("hello", annotations={"com.urunc.unikernel.binary": "/nothing"})
     ended = urunc("create", "--bundle", bundle, "c")
 
     assert 1 == ended.returncode
@@ -102,16 +80,20 @@ def test_what_the_planner_refuses_says_why_as_ever(urunc: Private, make: Make) -
 
 
 @pytest.mark.parametrize("stage", ["prestart", "createRuntime", "createContainer"])
-def test_containers_with_hooks_of_create_are_made_without_it(urunc: Private, make: Make, stage: str) -> None:
-    create(urunc, make("hello", hooks={stage: [{"path": "/bin/true"}]}))
+def test_containers_with_hooks_of_create_are_made_without_it(
+    urunc: Private, spt_bundle: MakeBundle, stage: str
+) -> None:
+    create(urunc, spt_bundle("hello", hooks={stage: [{"path": "/bin/true"}]}))
 
     assert "refused" in urunc.said()[0]
     assert "created" == urunc.status()
 
 
-def test_hooks_of_start_are_run_by_the_start_of_a_container_by_the_planner(urunc: Private, make: Make) -> None:
+def test_hooks_of_start_are_run_by_the_start_of_a_container_by_the_planner(
+    urunc: Private, spt_bundle: MakeBundle
+) -> None:
     """And a container is not started when one of them fails."""
-    create(urunc, make("hello", hooks={"startContainer": [{"path": "/none"}]}))
+    create(urunc, spt_bundle("hello", hooks={"startContainer": [{"path": "/none"}]}))
     started = urunc("start", "c")
 
     assert ["urunc planner: made"] == urunc.said()
@@ -119,15 +101,15 @@ def test_hooks_of_start_are_run_by_the_start_of_a_container_by_the_planner(urunc
     assert "/none" in started.stderr
 
 
-def test_options_that_the_planner_does_not_have_are_honoured_without_it(urunc: Private, make: Make) -> None:
-    ended = urunc("--debug", "create", "--bundle", make("hello"), "c")
+def test_options_that_the_planner_does_not_have_are_honoured_without_it(urunc: Private, spt_bundle: MakeBundle) -> None:
+    ended = urunc("--debug", "create", "--bundle", spt_bundle("hello"), "c")
 
     assert 0 == ended.returncode
     assert [] == urunc.said()
 
 
-def test_a_taken_id(urunc: Private, make: Make) -> None:
-    bundle = make("hello")
+def test_a_taken_id(urunc: Private, spt_bundle: MakeBundle) -> None:
+    bundle = spt_bundle("hello")
     create(urunc, bundle)
     ended = urunc("create", "--bundle", bundle, "c")
 
@@ -137,9 +119,9 @@ def test_a_taken_id(urunc: Private, make: Make) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_without_a_planner_everything_is_as_before(urunc: Private, make: Make, number: int) -> None:
+def test_without_a_planner_everything_is_as_before(urunc: Private, spt_bundle: MakeBundle, number: int) -> None:
     """One that was killed has left its socket, which the next one replaces."""
-    bundle = make("hello")
+    bundle = spt_bundle("hello")
     urunc.end_planner(number)
     create(urunc, bundle)
     assert [] == urunc.said()
@@ -150,12 +132,12 @@ def test_without_a_planner_everything_is_as_before(urunc: Private, make: Make, n
     assert ["urunc planner: made"] == urunc.said()
 
 
-def test_a_planner_that_hangs_is_given_up(urunc: Private, make: Make) -> None:
+def test_a_planner_that_hangs_is_given_up(urunc: Private, spt_bundle: MakeBundle) -> None:
     """After its time limit; what the stopped one has begun meanwhile is undone when it goes on."""
     assert urunc.planner is not None
     urunc.planner.send_signal(signal.SIGSTOP)
     try:
-        create(urunc, make("hello"))
+        create(urunc, spt_bundle("hello"))
     finally:
         urunc.planner.send_signal(signal.SIGCONT)
     until(urunc.said, "the planner finds that nobody waits")
@@ -171,29 +153,29 @@ def test_a_second_planner_is_refused(urunc: Private) -> None:
     assert "a planner serves /run/urunc/@planner already: end it first" in ended.stderr
 
 
-def test_a_planner_of_another_build_is_not_asked(urunc: Private, make: Make, tmp_path: Path) -> None:
+def test_a_planner_of_another_build_is_not_asked(urunc: Private, spt_bundle: MakeBundle, tmp_path: Path) -> None:
     """A copy of the same bytes is another file, as after an upgrade."""
     copy = tmp_path / "urunc"
     copy.write_bytes(PROGRAM.read_bytes())
     copy.chmod(0o755)
     urunc.program = copy
-    create(urunc, make("hello"))
+    create(urunc, spt_bundle("hello"))
 
     assert ["urunc planner: refused: of another build of urunc, or of other namespaces"] == urunc.said()
     assert "created" == urunc.status()
 
 
-def test_other_namespaces_are_not_served(urunc: Private, make: Make) -> None:
+def test_other_namespaces_are_not_served(urunc: Private, spt_bundle: MakeBundle) -> None:
     """What a path means there is not what it means here."""
-    command = urunc.words("create", "--bundle", make("hello"), "c")
+    command = urunc.words("create", "--bundle", spt_bundle("hello"), "c")
     ended = urunc.run(["unshare", "--uts", *command[:2], "unshare", "--mount", *command[2:]])
 
     assert 0 == ended.returncode, ended.stderr
     assert "other namespaces" in urunc.said()[0]
 
 
-def test_creates_at_once(urunc: Private, make: Make) -> None:
-    bundle = make("hello")
+def test_creates_at_once(urunc: Private, spt_bundle: MakeBundle) -> None:
+    bundle = spt_bundle("hello")
     names = [f"c{number}" for number in range(12)]
     creates = [
         urunc.begin(urunc.words("create", "--bundle", bundle, name), stdout=subprocess.DEVNULL) for name in names
@@ -205,9 +187,9 @@ def test_creates_at_once(urunc: Private, make: Make) -> None:
         urunc.good("delete", "--force", name)
 
 
-def test_a_front_that_is_killed_leaves_nothing(urunc: Private, make: Make) -> None:
+def test_a_front_that_is_killed_leaves_nothing(urunc: Private, spt_bundle: MakeBundle) -> None:
     """At whatever instant: the planner notices, and undoes what it had ordered."""
-    bundle = make("hello")
+    bundle = spt_bundle("hello")
     for delay in range(12):
         process = urunc.begin(urunc.words("create", "--bundle", bundle, "c"), stdout=subprocess.DEVNULL)
         try:

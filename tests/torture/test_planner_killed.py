@@ -40,13 +40,8 @@ SPAN_S = 0.02  # in which a create by a planner begins and ends, to begin with
 @pytest.fixture
 def urunc(tmp_path: Path, subreaper: None) -> Iterator[Private]:
     runtime = Private(PROGRAM, tmp_path)
-    try:
+    with runtime.emptied():
         yield runtime
-        runtime.clean()
-
-        assert [] == runtime.remains()
-    finally:
-        runtime.close()
 
 
 @pytest.fixture
